@@ -1,0 +1,49 @@
+# Two commands for people: `make quickstart` and `make test`. Each sets up what it needs.
+
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+STORE ?= mashbill-store
+
+.PHONY: setup quickstart test test-slow check fmt bench clean
+
+setup: .venv/ready .venv/img2dataset/ready
+
+# The downloader's pins (pandas<3, webdataset<0.3, ...) would dictate ours, so it lives apart.
+.venv/img2dataset/ready: constraints-img2dataset.txt | .venv/python
+	.venv/bin/python -m venv .venv/img2dataset
+	.venv/img2dataset/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints-img2dataset.txt img2dataset==1.47.0
+	touch $@
+
+.venv/ready: pyproject.toml constraints.txt | .venv/python
+	$(PIP) -c constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/python:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+quickstart: setup
+	.venv/bin/mashbill quickstart --store $(STORE)
+
+test: setup
+	.venv/bin/python -m pytest -m 'not slow'
+
+test-slow: setup
+	.venv/bin/python -m pytest -m slow
+
+check: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+fmt: .venv/ready
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: setup
+	.venv/bin/python benchmarks/run.py
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The web app for review and preference studies. Imports the store only; not built yet."""

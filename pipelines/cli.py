@@ -1,0 +1,232 @@
+"""The ``mashbill`` command.
+
+Exit codes: 0 done; 1 failed, with one clear message; 2 wrong usage or recipe; 130 interrupted.
+Progress goes to stderr; what a machine reads goes to stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from store.errors import MashbillError, UsageError
+from store.store import open_store
+
+DEFAULT_STORE = "mashbill-store"
+WORKERS = os.cpu_count() or 1
+
+EXAMPLES = """examples:
+  mashbill quickstart
+  mashbill build l-pp --store data --set source.path=laion.parquet --set source.url_column=URL
+  mashbill build l-pp --store data --set source.kind=folder --set source.path=photos
+  mashbill show l-pp --store data
+  mashbill explain l-pp 0f3b --store data
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except MashbillError as error:
+        print(f"mashbill: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("mashbill: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        print(f"mashbill: {_DISK[error.errno]} ({error})", file=sys.stderr)
+        return 1
+    return 0
+
+
+_DISK = {
+    errno.ENOSPC: "the disk is full; nothing half-written was kept. Free some room and run it again",
+    errno.EDQUOT: "the disk quota is used up. Free some room and run the same command again",
+    errno.EFBIG: "a file would grow over the limit set here (ulimit -f). Raise it and run it again",
+    errno.EROFS: "the disk is read-only. Choose another --store",
+    errno.EACCES: "no permission to read or write there. Choose another --store, or mend its owner",
+    errno.EIO: "the disk reports an error. Check it, then run the same command again",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mashbill",
+        description="Turns a web crawl into the training sets that few-step students need.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    add = _adder(commands)
+    quick = add("quickstart", _quickstart, "a small crawl from URL list to training run, with a report")
+    quick.add_argument("--samples", type=int, default=1500, help="rows of the crawl (default 1500)")
+
+    built = add("build", _build, "build a dataset version from a recipe")
+    built.add_argument("recipe", help="l-orig, l-pp, ... or path/to/file.py:function")
+    _settable(built)
+    built.add_argument("--workers", type=int, default=WORKERS, help=f"processes (default {WORKERS})")
+    built.add_argument("--dry-run", action="store_true", help="say what would be made, make nothing")
+    _json(built)
+
+    _json(add("datasets", _datasets, "list the datasets of a store"))
+    for name, run, what in (
+        ("show", _show, "one version: where it came from, what was dropped and why"),
+        ("verify", _verify, "hash everything a version stands on again"),
+    ):
+        shown = add(name, run, what)
+        shown.add_argument("name", help="NAME or NAME@VERSION")
+        _json(shown)
+
+    told = add("explain", _explain, "one sample's whole story")
+    told.add_argument("name", help="NAME or NAME@VERSION")
+    told.add_argument("sample_id", help="the id, or its first characters")
+    _json(told)
+
+    out = add("export", _export, "write a version to a folder")
+    out.add_argument("name", help="NAME or NAME@VERSION")
+    out.add_argument("folder")
+    out.add_argument("--as", dest="form", choices=("parquet", "webdataset"), required=True)
+
+    run = add("distill", _distill, "train on a pack")
+    run.add_argument("recipe", help="finetune-tiny, ... or path/to/file.py:function")
+    _settable(run)
+    _json(run)
+    return parser
+
+
+def _adder(commands: Any) -> Callable[[str, Callable[..., None], str], argparse.ArgumentParser]:
+    def add(name: str, run: Callable[..., None], what: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
+        command.add_argument("--store", default=DEFAULT_STORE, help=f"folder or URL ({DEFAULT_STORE})")
+        command.set_defaults(run=run)
+        return command
+
+    return add
+
+
+def _settable(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="PATH=VALUE", help="change one field"
+    )
+    command.add_argument("--ray", default="off", metavar="off|local|ADDRESS", help="where it runs (off)")
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _check_ray(address: str) -> None:
+    if address != "off":
+        raise UsageError(f"--ray {address}: this version runs on one machine only; leave out --ray")
+
+
+def _build(options: argparse.Namespace) -> None:
+    import pipelines.recipes
+    from pipelines.build import build, dry_run
+    from pipelines.dataset import Dataset
+    from pipelines.executors import local_executor
+    from pipelines.progress import Bars
+    from pipelines.recipe import find_recipe
+    from pipelines.settings import apply_settings
+    from pipelines.summary import print_build
+
+    _check_ray(options.ray)
+    dataset = find_recipe(options.recipe, pipelines.recipes)()
+    if not isinstance(dataset, Dataset):
+        raise UsageError(f"recipe {options.recipe} returned {type(dataset).__name__}, expected a Dataset")
+    dataset = apply_settings(dataset, options.settings)
+    store = open_store(options.store, create=True)
+    if options.dry_run:
+        result = dry_run(store, dataset)
+    else:
+        with Bars() as bars:
+            result = build(store, dataset, local_executor(options.workers), bars)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print_build(store, result)
+
+
+def _quickstart(options: argparse.Namespace) -> None:
+    from pipelines.quickstart import quickstart
+
+    quickstart(options.store, options.samples, WORKERS)
+
+
+def _datasets(options: argparse.Namespace) -> None:
+    from pipelines.summary import datasets_summary, print_datasets
+
+    result = datasets_summary(open_store(options.store))
+    print(json.dumps(result)) if options.json else print_datasets(result)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from pipelines.summary import print_version
+    from store.versions import find_version
+
+    store = open_store(options.store)
+    version = find_version(store, options.name)
+    manifest = version.manifest()
+    print(json.dumps(manifest)) if options.json else print_version(version, manifest)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from store.versions import find_version, verify
+
+    store = open_store(options.store)
+    version = find_version(store, options.name)
+    problems = verify(store, version)
+    result = {"dataset": version.dataset, "version": version.version, "problems": problems}
+    if options.json:
+        print(json.dumps(result))
+    if problems:
+        listed = "\n  ".join(problems)
+        raise MashbillError(f"{version.dataset}@{version.version} is not as committed:\n  {listed}")
+    if not options.json:
+        print(f"{version.dataset}@{version.version}: every file is as it was committed")
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from pipelines.explain import explain, print_story
+    from store.versions import find_version
+
+    store = open_store(options.store)
+    story = explain(store, find_version(store, options.name), options.sample_id)
+    print(json.dumps(story)) if options.json else print_story(story)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from pipelines.export import export
+    from store.versions import find_version
+
+    version = find_version(open_store(options.store), options.name)
+    for path in export(version, options.folder, options.form):
+        print(path)
+
+
+def _distill(options: argparse.Namespace) -> None:
+    from pipelines.distill import distill
+
+    _check_ray(options.ray)
+    result = distill(open_store(options.store), options.recipe, options.settings)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in result.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""One pass over one image shard: every map stage that is missing there, each image read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.planner import Step
+from stages.image.picture import BrokenImage, read_full, read_header, read_small
+from stages.stage import Batch, MapStage, View
+from store.errors import MashbillError
+from store.sources import Shard
+from store.store import Store
+
+BATCH_ROWS = 32
+FULL_PIXELS = 32_000_000
+"""Fully decoded images held at once, in pixels; one larger image goes alone."""
+
+Origin = tuple[str, str]
+"""A column's name and the fingerprint of the step that wrote it ("" for the source)."""
+IDS: Origin = ("sample_id", "")
+
+_READERS: dict[View, Callable[[bytes], Any]] = {
+    View.HEADER: read_header,
+    View.SMALL: read_small,
+    View.FULL: read_full,
+}
+
+
+@dataclass(frozen=True)
+class PassUnit:
+    """Map steps to run over one shard."""
+
+    store: Store
+    source: str
+    shard: Shard
+    steps: tuple[Step, ...]
+
+
+def run_pass(unit: PassUnit) -> int:
+    """Run and commit the steps of one unit. Returns the shard's rows."""
+    source = unit.store.source(unit.source)
+    rows = source.rows(unit.shard)
+    columns = _inputs(unit, rows)
+    written: dict[str, dict[str, list[Any]]] = {step.stage.name: {} for step in unit.steps}
+    top = max(step.stage.view for step in unit.steps)
+    places = list(zip(rows["image_offset"].to_pylist(), rows["image_size"].to_pylist(), strict=True))
+    for start in range(0, rows.num_rows, BATCH_ROWS):
+        stop = min(start + BATCH_ROWS, rows.num_rows)
+        data = _read(unit, places[start:stop]) if top > View.NONE else [None] * (stop - start)
+        seen = Seen(data)
+        for first, last in _pieces(seen, top):
+            _run_batch(unit, columns, written, seen, (start + first, start + last), start)
+    for step in unit.steps:
+        table = pa.table({"sample_id": rows["sample_id"]})
+        for name in step.stage.writes.names:
+            kind = step.stage.writes.field(name)
+            values = pa.array(written[step.stage.name].get(name, []), kind.type)
+            table = table.append_column(kind, values)
+        columns_at = unit.store.column_set(step.stage.name, step.fingerprint)
+        columns_at.write(unit.shard.index, table, unit.shard.rows)
+    return unit.shard.rows
+
+
+@dataclass
+class Seen:
+    """The views of some images, each made once and only when a stage asks."""
+
+    data: list[bytes | None]
+    _views: dict[View, tuple[list[Any], list[str | None]]] = field(default_factory=dict)
+    _piece: tuple[int, int] | None = None
+
+    def view(self, view: View, first: int, last: int) -> tuple[list[Any], list[str | None]]:
+        """Images ``first`` to ``last`` and their reason codes; None for what is not there."""
+        if view == View.NONE:
+            return [], []
+        if view == View.FULL:  # kept for the stages of one piece only: pixels are large
+            if self._piece != (first, last):
+                self._piece = (first, last)
+                self._views[view] = self._make(view, self.data[first:last])
+            return self._views[view]
+        if view not in self._views:
+            self._views[view] = self._make(view, self.data)
+        images, broken = self._views[view]
+        return images[first:last], broken[first:last]
+
+    def _make(self, view: View, data: list[bytes | None]) -> tuple[list[Any], list[str | None]]:
+        if view == View.BYTES:
+            return list(data), [None] * len(data)
+        read, images, broken = _READERS[view], list[Any](), list[str | None]()
+        for item in data:
+            try:
+                images.append(None if item is None else read(item))
+                broken.append(None)
+            except BrokenImage as error:
+                images.append(None)
+                broken.append(error.reason)
+        return images, broken
+
+
+def _pieces(seen: Seen, top: View) -> list[tuple[int, int]]:
+    """Cuts a batch so that fully decoded images fit in memory; whole where none are."""
+    count = len(seen.data)
+    if top < View.FULL:
+        return [(0, count)]
+    headers, _ = seen.view(View.HEADER, 0, count)
+    pieces, first, pixels = [], 0, 0
+    for i, header in enumerate(headers):
+        size = header.width * header.height if header else 0
+        if i > first and pixels + size > FULL_PIXELS:
+            pieces.append((first, i))
+            first, pixels = i, 0
+        pixels += size
+    return [*pieces, (first, count)]
+
+
+def _run_batch(
+    unit: PassUnit,
+    columns: dict[Origin, list[Any]],
+    written: dict[str, dict[str, list[Any]]],
+    seen: Seen,
+    rows: tuple[int, int],
+    start: int,
+) -> None:
+    """Run every step over rows ``rows`` of the shard; ``start`` is the first row of ``seen``."""
+    fresh: dict[Origin, Sequence[Any]] = {}
+    for step in unit.steps:
+        stage = step.stage
+        assert isinstance(stage, MapStage)
+        images, broken = seen.view(stage.view, rows[0] - start, rows[1] - start)
+        given = {}
+        for name, writer in step.reads.items():
+            origin = _origin(name, writer)
+            stored = origin not in fresh
+            given[name] = columns[origin][rows[0] : rows[1]] if stored else list(fresh[origin])
+        batch = Batch(rows[1] - rows[0], given, images, broken)
+        result = _call(stage, batch, unit.shard, columns[IDS][rows[0] : rows[1]])
+        for name in stage.writes.names:
+            written[stage.name].setdefault(name, []).extend(result[name])
+            fresh[_origin(name, step)] = result[name]
+
+
+def _call(stage: MapStage, batch: Batch, shard: Shard, ids: list[str]) -> dict[str, Sequence[Any]]:
+    try:
+        result = _opened(stage)(batch)
+    except MashbillError:
+        raise
+    except Exception as error:
+        raise MashbillError(
+            f"stage {stage.name} failed in shard {shard.index}, samples {ids[0]} to {ids[-1]}: "
+            f"{type(error).__name__}: {error}. Nothing of this shard was written."
+        ) from error
+    wrong = [name for name in stage.writes.names if len(result.get(name, ())) != batch.size]
+    if wrong or set(result) != set(stage.writes.names):
+        raise MashbillError(
+            f"stage {stage.name} gave { ({name: len(value) for name, value in result.items()}) } for "
+            f"{batch.size} rows; it must write {', '.join(stage.writes.names)}, a value for each row."
+        )
+    return result
+
+
+@lru_cache(maxsize=64)
+def _opened(stage: MapStage) -> Callable[[Batch], dict[str, Sequence[Any]]]:
+    """A process opens a stage, and so loads its model, once."""
+    return stage.open()
+
+
+def _inputs(unit: PassUnit, rows: pa.Table) -> dict[Origin, list[Any]]:
+    """Columns that the steps read and that were there before this pass."""
+    inside = {step.fingerprint for step in unit.steps}
+    columns: dict[Origin, list[Any]] = {IDS: rows["sample_id"].to_pylist()}
+    for step in unit.steps:
+        for name, writer in step.reads.items():
+            origin = _origin(name, writer)
+            if origin in columns or (writer and writer.fingerprint in inside):
+                continue
+            if writer is None:
+                columns[origin] = rows[name].to_pylist()
+            else:
+                stored = unit.store.column_set(writer.stage.name, writer.fingerprint)
+                columns[origin] = stored.read(unit.shard.index, [name])[name].to_pylist()
+    return columns
+
+
+def _origin(column: str, writer: Step | None) -> Origin:
+    return column, writer.fingerprint if writer else ""
+
+
+def _read(unit: PassUnit, places: list[tuple[int | None, int | None]]) -> list[bytes | None]:
+    tar = unit.store.source(unit.source).tar(unit.shard)
+    wanted = [(offset, size) for offset, size in places if offset is not None and size is not None]
+    data = iter(tar.read_ranges(wanted))
+    return [None if offset is None else next(data) for offset, _ in places]

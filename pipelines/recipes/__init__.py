@@ -1,0 +1,1 @@
+"""Datasets, one function each, read from top to bottom."""

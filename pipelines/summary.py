@@ -1,0 +1,66 @@
+"""What builds and versions look like in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from store.store import Store
+from store.versions import Version, find_version, list_datasets, list_versions, version_at
+
+
+def print_build(store: Store, result: dict[str, Any]) -> None:
+    stages = result["stages"]
+    width = max(len(stage["name"]) for stage in stages)
+    for stage in stages:
+        if "seconds" in stage:
+            state = "reused" if stage["reused"] else f"{stage['seconds']:.1f} s"
+        else:
+            state = "is there" if stage["reused"] else "to make"
+        print(f"  {stage['name']:<{width}}  {stage['fingerprint']}  {state}")
+    if "version" not in result:
+        return
+    _print_account(result)
+    version = version_at(store, result["dataset"], result["version"])
+    print(f"{result['dataset']}@{result['version']} in {result['elapsed_s']:.1f} s")
+    print(f"report: {(version.location / 'report' / 'index.html').url}")
+
+
+def datasets_summary(store: Store) -> list[dict[str, Any]]:
+    """The newest version of each dataset, and how many versions there are."""
+    found = []
+    for name in list_datasets(store):
+        manifest = find_version(store, name).manifest()
+        newest = {key: manifest[key] for key in ("dataset", "version", "samples_in", "kept")}
+        found.append(newest | {"versions": list_versions(store, name)})
+    return found
+
+
+def print_datasets(found: list[dict[str, Any]]) -> None:
+    if not found:
+        print("no datasets yet")
+    for entry in found:
+        name = f"{entry['dataset']}@{entry['version']}"
+        count = len(entry["versions"])
+        versions = "1 version" if count == 1 else f"{count} versions"
+        print(f"{name:<32} {entry['kept']:>9} of {entry['samples_in']:>9} kept   {versions}")
+
+
+def print_version(version: Version, manifest: dict[str, Any]) -> None:
+    print(f"{version.dataset}@{version.version}")
+    source = manifest["source"]
+    print(f"source: {source['settings']['kind']} {source['fingerprint']}")
+    for step in manifest["selection"]:
+        dropped = ", ".join(f"{count} {reason}" for reason, count in step["dropped"].items())
+        print(f"  {step['name']:<16} {step['samples_in']:>9} in {step['kept']:>9} kept   {dropped}")
+    _print_account(manifest)
+    for name, pack in manifest["packs"].items():
+        splits = ", ".join(f"{count} {split}" for split, count in pack["splits"].items())
+        print(f"pack {name}: {splits}   {version.pack(name).url}")
+    print(f"report: {(version.location / 'report' / 'index.html').url}")
+
+
+def _print_account(result: dict[str, Any]) -> None:
+    dropped = sum(result["dropped"].values())
+    print(f"{result['samples_in']} in = {result['kept']} kept + {dropped} dropped")
+    for reason, count in sorted(result["dropped"].items(), key=lambda item: (-item[1], item[0])):
+        print(f"  {count:>9} {reason}")

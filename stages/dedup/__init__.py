@@ -1,0 +1,1 @@
+"""Deduplication: hashes joined by Hamming distance, matches verified, copies gathered in stars."""

@@ -1,0 +1,1 @@
+"""Packing: the one place where pixels are written again."""

@@ -1,0 +1,1 @@
+"""Scores: a column each. None decides; select rules do."""

@@ -1,0 +1,1 @@
+"""Select rules: columns to reasons."""

@@ -1,0 +1,89 @@
+"""Source ``folder``: image files with ``.txt`` or ``.json`` sidecars."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from stages.image.picture import ext_for
+from stages.source.meta import meta_json
+from stages.stage import Source
+from store.errors import MashbillError
+from store.sources import RawSample
+
+SIDECARS = (".txt", ".json")
+
+
+@dataclass(frozen=True)
+class Folder(Source):
+    """Every file under ``path`` that is not hidden and not a sidecar, in order of its relative name.
+
+    ``a/b.jpg`` takes its caption from ``a/b.txt``, else from the field ``caption_column`` of the JSON
+    object in ``a/b.json``; the other fields go to ``meta``. A sample is named by its relative path.
+    """
+
+    kind: ClassVar[str] = "folder"
+    path: str = ""
+    caption_column: str = "caption"
+    shard_size: int = 1000
+
+    def identity(self) -> dict[str, Any]:
+        listing = hashlib.sha256()
+        for name in self._files(with_sidecars=True):
+            stat = (Path(self.path) / name).stat()
+            listing.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        digest = listing.hexdigest()
+        return {"kind": self.kind, "listing": digest, "caption_column": self.caption_column}
+
+    def plan(self) -> Iterator[pa.Table]:
+        names = self._files(with_sidecars=False)
+        for start in range(0, len(names), self.shard_size):
+            yield pa.table({"name": names[start : start + self.shard_size]})
+
+    def read(self, portion: pa.Table, scratch: str) -> Iterator[RawSample]:
+        for name in portion["name"].to_pylist():
+            yield self._sample(name)
+
+    def _sample(self, name: str) -> RawSample:
+        file = Path(self.path) / name
+        caption, fields = self._sidecars(file)
+        try:
+            image = file.read_bytes()
+        except OSError as error:
+            detail = f"{file}: {error.strerror}"
+            return RawSample(name, name, caption, None, meta=fields, error="unreadable_file", detail=detail)
+        return RawSample(name, name, caption, image, meta=fields, extension=ext_for(image))
+
+    def _sidecars(self, file: Path) -> tuple[str | None, str | None]:
+        text, data = file.with_suffix(".txt"), file.with_suffix(".json")
+        caption = text.read_text("utf-8", "replace").strip("\r\n") if text.is_file() else None
+        if not data.is_file():
+            return caption, None
+        try:
+            fields = json.loads(data.read_bytes())
+        except ValueError as error:
+            raise MashbillError(f"{data} is not valid JSON ({error}). Mend or remove it.") from error
+        if not isinstance(fields, dict):
+            raise MashbillError(f"{data} holds {type(fields).__name__}, expected a JSON object.")
+        found = fields.pop(self.caption_column, None)
+        if caption is None and found is not None:
+            caption = str(found)
+        return caption, meta_json(fields)
+
+    def _files(self, with_sidecars: bool) -> list[str]:
+        root = Path(self.path)
+        if not root.is_dir():
+            raise MashbillError(f"source.path={self.path}: no such folder")
+        files = (path for path in root.rglob("*") if path.is_file())
+        names = [path.relative_to(root).as_posix() for path in files]
+        shown = [n for n in names if not any(part.startswith(".") for part in n.split("/"))]
+        images = [n for n in shown if not n.endswith(SIDECARS)]
+        if not images:
+            raise MashbillError(f"source.path={self.path}: no files in this folder")
+        return sorted(shown if with_sidecars else images)

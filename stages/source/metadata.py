@@ -1,0 +1,174 @@
+"""Source ``metadata``: tables of URLs and captions, downloaded by img2dataset."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.image.picture import ext_for
+from stages.source.download import Fetch, download
+from stages.source.meta import meta_json
+from stages.stage import Source
+from store.digest import file_sha256
+from store.errors import MashbillError
+from store.location import Location
+from store.sources import RawSample
+
+FORMATS = (".parquet", ".csv", ".tsv", ".jsonl")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metadata(Source):
+    """One ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl`` file, or a folder of them.
+
+    ``url_column`` and ``caption_column`` name the two columns; numbers count the columns (from 0) of
+    a csv or tsv without a header line. In tsv files quotes are ordinary characters. Every other
+    column goes to ``meta``. A sample is named by its URL and caption.
+    """
+
+    kind: ClassVar[str] = "metadata"
+    path: str = ""
+    url_column: str = "url"
+    caption_column: str = "caption"
+    shard_size: int = 1000
+    fetch: Fetch = field(default_factory=Fetch)
+
+    def identity(self) -> dict[str, Any]:
+        digests = [file_sha256(Location.of(file)) for file in self._files()]
+        columns = [self.url_column, self.caption_column]
+        return {"kind": self.kind, "tables": digests, "columns": columns}
+
+    def plan(self) -> Iterator[pa.Table]:
+        rows = (row for file in self._files() for row in self._rows(file))
+        numbered = ({"number": number} | row for number, row in enumerate(rows))
+        schema = pa.schema([("number", pa.int64())] + [(n, pa.string()) for n in PLANNED])
+        empty = True
+        while chunk := list(islice(numbered, self.shard_size)):
+            empty = False
+            yield pa.Table.from_pylist(chunk, schema)
+        if empty:
+            raise MashbillError(f"source.path={self.path} has no rows")
+
+    def read(self, portion: pa.Table, scratch: str) -> Iterator[RawSample]:
+        results = download(portion["url"].to_pylist(), self.fetch, Path(scratch))
+        for row, result in zip(portion.to_pylist(), results, strict=True):
+            url, key = row["url"], str(row["number"])
+            reason = row["error"] or result.reason
+            image = None if reason else result.image
+            yield RawSample(
+                locator=url or "",
+                source_key=key,
+                caption=row["caption"],
+                image=image,
+                url=url,
+                meta=row["meta"],
+                error=reason,
+                detail=result.detail,
+                extension=ext_for(image) if image else "bin",
+            )
+
+    def _files(self) -> list[Path]:
+        path = Path(self.path)
+        if not self.path or not path.exists():
+            raise MashbillError(
+                f"source.path={self.path!r}: no such file. "
+                "Give a table of URLs and captions: --set source.path=FILE"
+            )
+        if not path.is_dir():
+            return [path]
+        found = sorted(file for file in path.rglob("*") if file.suffix in FORMATS)
+        if not found:
+            raise MashbillError(f"source.path={self.path}: no {', '.join(FORMATS)} files there")
+        return found
+
+    def _rows(self, file: Path) -> Iterator[Row]:
+        """``url``, ``caption``, ``meta``, ``error`` (all text or None) of each row of one file."""
+        if file.suffix not in FORMATS:
+            raise MashbillError(
+                f"{file}: tables end in {', '.join(FORMATS)}, not {file.suffix or 'nothing'}. "
+                "Rename the file to what it is."
+            )
+        with file.open("rb") as opened:
+            is_parquet = opened.read(4) == b"PAR1"
+        if is_parquet != (file.suffix == ".parquet"):
+            kind = "is" if is_parquet else "is not"
+            raise MashbillError(f"{file} {kind} a Parquet file. Rename the file to what it is.")
+        if file.suffix == ".parquet":
+            yield from self._named(self._parquet(file), file)
+        elif file.suffix == ".jsonl":
+            yield from self._named(_json_lines(file), file)
+        else:
+            yield from self._named(self._separated(file), file)
+
+    def _named(self, rows: Iterator[Row], file: Path) -> Iterator[Row]:
+        known = False
+        for row in rows:
+            error = row.pop(UNREADABLE, None)
+            if not known and error is None:
+                self._check_columns(row, file)
+                known = True
+            url, caption = row.pop(self.url_column, None), row.pop(self.caption_column, None)
+            yield {
+                "url": None if url is None else str(url),
+                "caption": None if caption is None else str(caption),
+                "meta": meta_json(row),
+                "error": error,
+            }
+
+    def _check_columns(self, names: Row | list[str], file: Path) -> None:
+        for setting in ("url_column", "caption_column"):
+            if getattr(self, setting) not in names:
+                raise MashbillError(
+                    f"{file} has no column {getattr(self, setting)!r}; it has {', '.join(names)}. "
+                    f"Name the right one: --set source.{setting}=NAME"
+                )
+
+    def _parquet(self, file: Path) -> Iterator[Row]:
+        try:
+            table = pq.ParquetFile(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise MashbillError(f"{file} cannot be read as Parquet: {error}") from error
+        self._check_columns(table.schema_arrow.names, file)
+        for batch in table.iter_batches(batch_size=1000):
+            yield from batch.to_pylist()
+
+    def _separated(self, file: Path) -> Iterator[Row]:
+        csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is shorter than some captions
+        quoting = csv.QUOTE_NONE if file.suffix == ".tsv" else csv.QUOTE_MINIMAL
+        delimiter = "\t" if file.suffix == ".tsv" else ","
+        with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
+            lines = csv.reader(opened, delimiter=delimiter, quoting=quoting)
+            if self.url_column.isdigit() and self.caption_column.isdigit():
+                header: list[str] | None = None
+            else:
+                header = next(lines, None)
+                if header is not None:
+                    self._check_columns(header, file)
+            for line in lines:
+                names = header or [str(number) for number in range(len(line))]
+                yield dict(zip(names, line, strict=False))
+
+
+PLANNED = ("url", "caption", "meta", "error")
+UNREADABLE = "\0error"
+
+
+def _json_lines(file: Path) -> Iterator[Row]:
+    with file.open(encoding="utf-8-sig", errors="replace") as opened:
+        for line in opened:
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            yield row if isinstance(row, dict) else {UNREADABLE: "unreadable_row", "line": line}

@@ -1,0 +1,1 @@
+"""Stages that read or write captions."""

@@ -1,0 +1,1 @@
+"""The ground floor: shards, column sets, dataset versions. Imports nothing else of the project."""

@@ -1,0 +1,95 @@
+"""Names made from content: the fingerprint of a setting, the digest of a file or a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from store.location import Location
+
+
+def fingerprint(value: Any) -> str:
+    """12 hex digits of the SHA-256 of ``value`` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def settings(value: Any) -> Any:
+    """A frozen value and everything in it as plain JSON: ``{"name", "version", field: value}``."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: settings(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        own = getattr(value, "name", getattr(value, "kind", type(value).__name__))
+        return {"name": own, "version": getattr(value, "version", 1)} | fields
+    if isinstance(value, tuple | list):
+        return [settings(item) for item in value]
+    return value
+
+
+def file_sha256(location: Location) -> str:
+    """SHA-256 of a whole file, hex, read in pieces."""
+    with location.open() as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class TableDigest:
+    """SHA-256 of a table's values, the same however its rows are cut into batches.
+
+    Per column it hashes the nulls, the values (zero where null) and for strings their lengths, so two
+    tables agree exactly when their column names, types, values and row order agree.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._hashes = {name: [hashlib.sha256() for _ in range(3)] for name in schema.names}
+
+    def update(self, batches: Iterable[pa.RecordBatch]) -> TableDigest:
+        for batch in batches:
+            for name in self.schema.names:
+                column = batch.column(name)
+                nulls, lengths, values = self._hashes[name]
+                nulls.update(np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.uint8))
+                for part, chosen in zip(_parts(column), (lengths, values), strict=True):
+                    chosen.update(part)
+        return self
+
+    def hexdigest(self) -> str:
+        columns = [
+            [field.name, str(field.type), [h.hexdigest() for h in self._hashes[field.name]]]
+            for field in self.schema
+        ]
+        return hashlib.sha256(json.dumps(columns).encode()).hexdigest()
+
+
+def table_digest(table: pa.Table) -> str:
+    """SHA-256 of a table's values; see ``TableDigest``."""
+    return TableDigest(table.schema).update(table.to_batches()).hexdigest()
+
+
+def _parts(column: pa.Array) -> tuple[bytes, bytes]:
+    """Lengths (empty for fixed-width types) and values of one column piece, as bytes."""
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        filled = pc.fill_null(column.cast(pa.large_binary()), b"")
+        offsets = np.frombuffer(filled.buffers()[1], "<i8")[filled.offset :][: len(filled) + 1]
+        values = filled.buffers()[2]
+        text = values[int(offsets[0]) : int(offsets[-1])].to_pybytes() if values else b""
+        return np.diff(offsets).tobytes(), text
+    if pa.types.is_fixed_size_binary(kind):
+        return b"", b"".join(item or b"" for item in column.to_pylist())
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.uint8())
+    if pa.types.is_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        inner = _parts(column.flatten())
+        return lengths.astype("<i8").tobytes() + inner[0], inner[1]
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise TypeError(f"no digest for columns of type {kind}")
+    values = pc.fill_null(column, pa.scalar(0, column.type)).to_numpy(zero_copy_only=False)
+    return b"", np.ascontiguousarray(values).tobytes()

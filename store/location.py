@@ -1,0 +1,234 @@
+"""A folder on a local disk or any fsspec filesystem, with writes that happen whole or not at all.
+
+On a local disk a file is written under the store's ``tmp`` folder, flushed, and moved to its name in
+one step. On an object store an upload becomes visible when it is complete, which is the same promise.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import fsspec
+
+from store.errors import MashbillError
+
+
+@dataclass(frozen=True)
+class Location:
+    """One folder or file. ``path`` is absolute, ``/``-separated, in the terms of its filesystem.
+
+    ``temp`` is a local folder for files being written; on a local disk it must lie on the same disk.
+    """
+
+    path: str
+    protocol: str = "file"
+    temp: str = ""
+
+    @classmethod
+    def of(cls, url: str | Path) -> Location:
+        """From a local path or an fsspec URL such as ``s3://bucket/store`` or ``memory://store``."""
+        text = os.fspath(url)
+        if "://" not in text:
+            text = os.path.abspath(os.path.expanduser(text))
+        try:
+            filesystem, path = fsspec.core.url_to_fs(text)
+        except (ValueError, ImportError) as error:
+            raise MashbillError(f"cannot open {text!r}: {error}") from error
+        protocol = filesystem.protocol
+        name = protocol if isinstance(protocol, str) else protocol[0]
+        return cls(path.rstrip("/") or "/", name)
+
+    @cached_property
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        return fsspec.filesystem(self.protocol)
+
+    @property
+    def local(self) -> bool:
+        return self.protocol == "file"
+
+    @property
+    def url(self) -> str:
+        return self.path if self.local else f"{self.protocol}://{self.path.lstrip('/')}"
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+    @property
+    def parent(self) -> Location:
+        return Location(self.path.rsplit("/", 1)[0] or "/", self.protocol, self.temp)
+
+    def __truediv__(self, name: str) -> Location:
+        return Location(f"{self.path.rstrip('/')}/{name}", self.protocol, self.temp)
+
+    def exists(self) -> bool:
+        return os.path.exists(self.path) if self.local else bool(self.filesystem.exists(self.path))
+
+    def names(self) -> list[str]:
+        """Names in this folder, sorted; empty where there is no such folder."""
+        try:
+            found = self.filesystem.ls(self.path, detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(item.rstrip("/").rsplit("/", 1)[-1] for item in found)
+
+    def size(self) -> int:
+        """Bytes of this file."""
+        return os.path.getsize(self.path) if self.local else int(self.filesystem.size(self.path))
+
+    def read_bytes(self) -> bytes:
+        if self.local:
+            return Path(self.path).read_bytes()
+        return bytes(self.filesystem.cat_file(self.path))
+
+    def read_json(self) -> Any:
+        try:
+            return json.loads(self.read_bytes())
+        except ValueError as error:
+            raise MashbillError(
+                f"{self.url} is not valid JSON ({error}); it was changed by hand or the disk is bad. "
+                "Restore the file, or remove its folder and build again."
+            ) from error
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Bytes of each ``(offset, size)``; a short answer is an error naming the file."""
+        if self.local:
+            with open(self.path, "rb") as file:
+                parts = [os.pread(file.fileno(), size, offset) for offset, size in ranges]
+        else:
+            starts = [offset for offset, _ in ranges]
+            ends = [offset + size for offset, size in ranges]
+            parts = self.filesystem.cat_ranges([self.path] * len(starts), starts, ends)
+        for part, (offset, size) in zip(parts, ranges, strict=True):
+            if len(part) != size:
+                raise MashbillError(
+                    f"{self.url} has {len(part)} of the {size} bytes expected at {offset}: the file was "
+                    "cut or replaced after it was read in. Restore it, or build into a new store."
+                )
+        return parts
+
+    def open(self) -> Any:
+        """A binary file for reading, seekable; the caller closes it."""
+        return open(self.path, "rb") if self.local else self.filesystem.open(self.path, "rb")
+
+    def write_bytes(self, data: bytes) -> None:
+        with self.writing() as path:
+            Path(path).write_bytes(data)
+
+    def write_json(self, value: Any) -> None:
+        self.write_bytes(json_bytes(value))
+
+    def create_json(self, value: Any) -> bool:
+        """Write only where nothing is yet; False when another writer was first."""
+        with self.temporary() as path:
+            Path(path).write_bytes(json_bytes(value))
+            return self._create(path)
+
+    @contextmanager
+    def writing(self) -> Iterator[str]:
+        """A local path to write to; when the block ends well the file takes this place."""
+        with self.temporary() as path:
+            yield path
+            self.adopt(path)
+
+    def remove(self) -> None:
+        """Remove this file or folder and all in it; nothing happens where there is none."""
+        if self.exists():
+            self.filesystem.rm(self.path, recursive=True)
+
+    @contextmanager
+    def temporary(self) -> Iterator[str]:
+        """A local path for a file in the making, gone when the block ends unless it was adopted."""
+        folder = self.temp or (os.path.dirname(self.path) if self.local else gettempdir())
+        os.makedirs(folder, exist_ok=True)
+        path = f"{folder}/{temp_prefix()}{uuid.uuid4().hex}"
+        try:
+            yield path
+        finally:
+            if os.path.isdir(path):
+                shutil.rmtree(path)
+            elif os.path.exists(path):
+                os.remove(path)
+
+    def adopt(self, path: str) -> None:
+        """Make the finished local file ``path`` this file, in one step."""
+        if not self.local:
+            self.filesystem.put_file(path, self.path)
+            return
+        _flush(path)
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        os.replace(path, self.path)
+        _flush(os.path.dirname(self.path))
+
+    def _create(self, path: str) -> bool:
+        if not self.local:
+            if self.filesystem.exists(self.path):
+                return False
+            self.filesystem.put_file(path, self.path)
+            return True
+        _flush(path)
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        try:
+            os.link(path, self.path)
+        except FileExistsError:
+            return False
+        _flush(os.path.dirname(self.path))
+        return True
+
+
+def json_bytes(value: Any) -> bytes:
+    """Canonical JSON for people: sorted keys, two spaces, a newline at the end."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def temp_prefix() -> str:
+    """Names the process a temporary file belongs to, so that a later one can tell it is dead."""
+    return f"{socket.gethostname()}-{os.getpid()}-"
+
+
+def sweep(folder: str) -> None:
+    """Remove temporary files of processes of this host that are gone."""
+    host = socket.gethostname() + "-"
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        pid = name.removeprefix(host).split("-")[0]
+        if not name.startswith(host) or not pid.isdigit() or _alive(int(pid)):
+            continue
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.remove(path)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush(path: str) -> None:
+    """Push a file or folder to the disk, so that a power cut cannot undo the order of two writes."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some filesystems cannot flush a folder
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,47 @@
+"""Parquet files in a store: written whole or not at all, read with one clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from store.errors import MashbillError
+from store.location import Location
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """One Parquet file (zstd) in memory. The same table gives the same bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def write_table(location: Location, table: pa.Table) -> None:
+    """Write one Parquet file, whole or not at all."""
+    location.write_bytes(table_bytes(table))
+
+
+def read_table(location: Location, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read some or all columns of one Parquet file.
+
+    Raises:
+        MashbillError: the file is missing, is not Parquet, or lacks a column.
+    """
+    wanted = list(columns) if columns is not None else None
+    try:
+        if location.local:
+            return pq.ParquetFile(location.path).read(columns=wanted)
+        with location.open() as file:
+            return pq.ParquetFile(file).read(columns=wanted)
+    except FileNotFoundError as error:
+        raise MashbillError(
+            f"{location.url} is missing although it was committed: it was removed by hand, or the disk "
+            "is bad. Remove the folder it lies in and build again."
+        ) from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise MashbillError(
+            f"{location.url} cannot be read as Parquet ({error}). "
+            "Remove the folder it lies in and build again."
+        ) from error

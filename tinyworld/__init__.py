@@ -1,0 +1,1 @@
+"""The tiny world: drawn scenes with exact captions and boxes, and a web-like bad crawl of them."""

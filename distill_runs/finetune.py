@@ -137,9 +137,7 @@ def _losses(run: Finetune, pack: Pack, denoiser: Denoiser) -> Iterator[Tensor]:
         yield _loss(denoiser, batch, captions, noise)
 
 
-def _loss(
-    denoiser: Denoiser, batch: Batch, captions: Sequence[str], noise: torch.Generator
-) -> Tensor:
+def _loss(denoiser: Denoiser, batch: Batch, captions: Sequence[str], noise: torch.Generator) -> Tensor:
     x0 = batch.images_BCHW
     timesteps_B = torch.randint(NUM_TIMESTEPS, (len(captions),), generator=noise)
     epsilon = torch.randn(x0.shape, generator=noise)
@@ -157,9 +155,7 @@ def _check_finite(run: Finetune, row: dict[str, float]) -> None:
             )
 
 
-def _draw_samples(
-    path: Path, run: Finetune, denoiser: Denoiser, prompts: Sequence[str], step: int
-) -> None:
+def _draw_samples(path: Path, run: Finetune, denoiser: Denoiser, prompts: Sequence[str], step: int) -> None:
     images = sample_images(denoiser, prompts, run.num_sample_steps, run.guidance_scale, run.seed)
     title = f"{run.name} after {step} steps, guidance {run.guidance_scale:g}"
     draw_grid(path, images, prompts, title)
@@ -169,9 +165,7 @@ def _title(run: Finetune, pack: Pack) -> str:
     return f"{run.name} on {pack.dataset}: {pack.samples} samples, batch {run.batch_size}"
 
 
-def _summary(
-    run: Finetune, pack: Pack, denoiser: Denoiser, losses: Sequence[float]
-) -> dict[str, Any]:
+def _summary(run: Finetune, pack: Pack, denoiser: Denoiser, losses: Sequence[float]) -> dict[str, Any]:
     tenth = max(1, len(losses) // 10)
     return {
         "method": "finetune",

@@ -163,9 +163,7 @@ def _shard_samples(path: Path, shard: Shard) -> Iterator[dict[str, Any]]:
                 count += 1
                 yield sample
         except tarfile.TarError as error:
-            raise MashbillError(
-                f"shard {path} is not a readable tar ({error}); build it again."
-            ) from error
+            raise MashbillError(f"shard {path} is not a readable tar ({error}); build it again.") from error
     if count != shard.samples:
         raise MashbillError(
             f"shard {path} holds {count} samples; pack.json expects {shard.samples}. Build it again."
@@ -192,9 +190,7 @@ def _caption(sample: dict[str, Any]) -> str:
         ) from error
 
 
-def _image(
-    pack: Pack, sample: dict[str, Any], side_px: int
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _image(pack: Pack, sample: dict[str, Any], side_px: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """float32 [3, H, W] in [-1, 1]."""
     where = f"image {sample['__key__']} in {sample['__url__']}"
     try:
@@ -208,8 +204,6 @@ def _image(
             image.draft("RGB", (2 * side_px, 2 * side_px))
             small = image.convert("RGB").resize((side_px, side_px), Image.Resampling.LANCZOS)
     except OSError as error:
-        raise MashbillError(
-            f"{where} cannot be decoded ({error}); build the pack again."
-        ) from error
+        raise MashbillError(f"{where} cannot be decoded ({error}); build the pack again.") from error
     pixels_HWC = np.asarray(small, dtype=np.float32) / 127.5 - 1
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))

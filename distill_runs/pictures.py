@@ -80,8 +80,6 @@ def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # A caption in a script that the font lacks is drawn as boxes; that is no defect of the run.
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from font", category=UserWarning
-        )
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         FigureCanvasAgg(figure)
         figure.savefig(path)

@@ -114,6 +114,4 @@ def _check_sizes(run: Finetune) -> None:
         _refuse(run, "text_channels", f"a multiple of {NORM_GROUPS}")
     coarsest = 2 ** (len(channels) - 1)
     if run.resolution < coarsest or run.resolution % coarsest:
-        _refuse(
-            run, "resolution", f"a multiple of {coarsest}, the scale of the coarsest UNet level"
-        )
+        _refuse(run, "resolution", f"a multiple of {coarsest}, the scale of the coarsest UNet level")

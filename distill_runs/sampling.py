@@ -35,9 +35,7 @@ def sample_images(
     scheduler.set_timesteps(num_steps)
     captions = [""] * len(prompts) + list(prompts)
     for timestep in scheduler.timesteps:
-        both = denoiser.epsilon(
-            torch.cat([x_BCHW, x_BCHW]), timestep.expand(len(captions)), captions
-        )
+        both = denoiser.epsilon(torch.cat([x_BCHW, x_BCHW]), timestep.expand(len(captions)), captions)
         unconditional, conditional = both.chunk(2)
         epsilon = guided(unconditional, conditional, guidance_scale)
         x_BCHW = scheduler.step(epsilon, timestep, x_BCHW).prev_sample

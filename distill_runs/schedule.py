@@ -77,9 +77,7 @@ def endpoints(output: Tensor, x_t: Tensor, level: Level, kind: Prediction) -> tu
     return (x_t - sigma * output) / total, (x_t + alpha * output) / total
 
 
-def convert(
-    output: Tensor, x_t: Tensor, level: Level, source: Prediction, target: Prediction
-) -> Tensor:
+def convert(output: Tensor, x_t: Tensor, level: Level, source: Prediction, target: Prediction) -> Tensor:
     """The same prediction, said as ``target`` instead of ``source``; same shape as ``output``."""
     x0, epsilon = endpoints(output, x_t, level, source)
     alpha, sigma = level.like(x_t)

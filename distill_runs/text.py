@@ -67,8 +67,7 @@ class TextEncoder(nn.Module):
 
     def _attention(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
         q, k, v = (
-            part.unflatten(-1, (NUM_HEADS, -1)).transpose(1, 2)
-            for part in self.qkv(x_BLD).chunk(3, dim=-1)
+            part.unflatten(-1, (NUM_HEADS, -1)).transpose(1, 2) for part in self.qkv(x_BLD).chunk(3, dim=-1)
         )
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_BL[:, None, None, :])
         out_BLD: Tensor = self.attention_out(mixed.transpose(1, 2).flatten(-2))

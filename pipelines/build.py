@@ -17,6 +17,7 @@ from pipelines.packing import file_hashes, write_packs
 from pipelines.planner import plan
 from pipelines.selection import Selection, select
 from store.digest import file_sha256, fingerprint, settings, table_digest
+from store.location import sweep
 from store.parquet import write_table
 from store.sources import StoredSource
 from store.store import Store
@@ -46,6 +47,8 @@ def build(store: Store, dataset: Dataset, executor: Executor, progress: Progress
         _commit(version, source, dataset, selection, reports, packs)
     else:
         version.commit(version.manifest())
+    if store.root.local:
+        sweep(store.root.temp)  # what workers of a killed build left after this one began
     manifest = version.manifest()
     return {
         "dataset": dataset.name,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from store.errors import MashbillError, UsageError
-from store.store import open_store
+from store.store import open_store, planned_store
 
 DEFAULT_STORE = "mashbill-store"
 WORKERS = os.cpu_count() or 1
@@ -139,19 +139,20 @@ def _build(options: argparse.Namespace) -> None:
     from pipelines.dataset import Dataset
     from pipelines.executors import local_executor
     from pipelines.progress import Bars
-    from pipelines.recipe import find_recipe
+    from pipelines.recipe import run_recipe
     from pipelines.settings import apply_settings
     from pipelines.summary import print_build
 
     _check_ray(options.ray)
-    dataset = find_recipe(options.recipe, pipelines.recipes)()
+    dataset = run_recipe(options.recipe, pipelines.recipes)
     if not isinstance(dataset, Dataset):
         raise UsageError(f"recipe {options.recipe} returned {type(dataset).__name__}, expected a Dataset")
     dataset = apply_settings(dataset, options.settings)
-    store = open_store(options.store, create=True)
     if options.dry_run:
+        store = planned_store(options.store)
         result = dry_run(store, dataset)
     else:
+        store = open_store(options.store, create=True)
         with Bars() as bars:
             result = build(store, dataset, local_executor(options.workers), bars)
     if options.json:
@@ -170,7 +171,7 @@ def _datasets(options: argparse.Namespace) -> None:
     from pipelines.summary import datasets_summary, print_datasets
 
     result = datasets_summary(open_store(options.store))
-    print(json.dumps(result)) if options.json else print_datasets(result)
+    print(json.dumps({"datasets": result})) if options.json else print_datasets(result)
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ def _reduce(store: Store, source: StoredSource, step: Step) -> None:
     shards = source.shards()
     rows = pa.concat_tables(gather(store, source, index, step.reads) for index in shards)
     with (store.root / "tmp").temporary() as scratch:
+        os.makedirs(scratch)
         answer = step.stage.reduce(rows, scratch)
     columns = column_set(store, step)
     start = 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import connection
 from typing import Any, Protocol, TypeVar
 
 from store.errors import MashbillError
@@ -48,7 +49,7 @@ class Pool:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["pipelines.preload"])
         workers = min(self.workers, len(units))
-        pool = ProcessPoolExecutor(workers, context, _end_with_parent, (os.getpid(),))
+        pool = ProcessPoolExecutor(workers, context, _end_with_parent)
         waiting, pending = iter(units), set[Future[Any]]()
         try:
             for _ in range(2 * workers):
@@ -58,6 +59,10 @@ class Pool:
                 for future in done:
                     yield future.result()
                     _submit(pool, pending, work, waiting)
+        except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # a unit in flight may take minutes; the next run does it again
+            raise
         except BrokenProcessPool as error:
             raise MashbillError(
                 "a worker process died (killed, or out of memory). What was finished is kept: run the "
@@ -73,16 +78,15 @@ def _submit(pool: ProcessPoolExecutor, pending: set[Any], work: Any, waiting: It
         return
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_parent() -> None:
     """A worker whose build was killed must not go on writing into the store."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells all; the build itself stops us
+    parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def watch() -> None:
-        while True:
-            time.sleep(0.5)
-            try:
-                os.kill(parent, 0)
-            except OSError:
-                os._exit(1)
+        connection.wait([parent.sentinel])  # a pipe that the kernel closes, however the build ended
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 

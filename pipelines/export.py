@@ -4,24 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pyarrow as pa
+
 from store.location import Location
+from store.parquet import write_table
 from store.versions import Version
+
+PROMISED = (
+    "sample_id",
+    "url",
+    "source_key",
+    "caption",
+    "caption_original",
+    "width",
+    "height",
+    "kept",
+    "reason",
+    "crop_left",
+    "crop_top",
+    "crop_right",
+    "crop_bottom",
+    "cluster_id",
+    "split",
+)
+"""Columns that every export has, first and in this order; null where the recipe makes none."""
 
 
 def export(version: Version, folder: str, form: str) -> Iterator[str]:
-    """Copy ``samples.parquet`` or the packs to ``folder``; yields the path of each file written.
+    """Write ``samples.parquet`` or the packs to ``folder``; yields the path of each file written.
 
     A single pack is written straight into the folder, several into folders of their names.
     """
     target = Location.of(folder)
     if form == "parquet":
-        yield _copy(version.location / "samples.parquet", target / "samples.parquet")
+        file = target / "samples.parquet"
+        write_table(file, _promised(version.samples()))
+        yield file.url
         return
     packs = version.manifest()["packs"]
     for name in packs:
         place = target if len(packs) == 1 else target / name
-        for file in version.pack(name).names():
-            yield _copy(version.pack(name) / file, place / file)
+        for file_name in version.pack(name).names():
+            yield _copy(version.pack(name) / file_name, place / file_name)
+
+
+def _promised(samples: pa.Table) -> pa.Table:
+    for name in PROMISED:
+        if name not in samples.column_names:
+            samples = samples.append_column(name, pa.nulls(samples.num_rows, pa.string()))
+    rest = [name for name in samples.column_names if name not in PROMISED]
+    return samples.select([*PROMISED, *rest])
 
 
 def _copy(source: Location, target: Location) -> str:

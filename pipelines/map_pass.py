@@ -56,14 +56,23 @@ def run_pass(unit: PassUnit) -> int:
         for first, last in _pieces(seen, top):
             _run_batch(unit, columns, written, seen, (start + first, start + last), start)
     for step in unit.steps:
-        table = pa.table({"sample_id": rows["sample_id"]})
-        for name in step.stage.writes.names:
-            kind = step.stage.writes.field(name)
-            values = pa.array(written[step.stage.name].get(name, []), kind.type)
-            table = table.append_column(kind, values)
+        table = _table(step, unit.shard, rows["sample_id"], written[step.stage.name])
         columns_at = unit.store.column_set(step.stage.name, step.fingerprint)
         columns_at.write(unit.shard.index, table, unit.shard.rows)
     return unit.shard.rows
+
+
+def _table(step: Step, shard: Shard, ids: pa.ChunkedArray, values: dict[str, list[Any]]) -> pa.Table:
+    table = pa.table({"sample_id": ids})
+    for kind in step.stage.writes:
+        try:
+            table = table.append_column(kind, pa.array(values.get(kind.name, []), kind.type))
+        except (pa.ArrowException, OverflowError) as error:
+            raise MashbillError(
+                f"stage {step.stage.name} wrote values into {kind.name} in shard {shard.index} that are "
+                f"no {kind.type}: {error}. Nothing of this shard was written; mend the stage."
+            ) from error
+    return table
 
 
 @dataclass

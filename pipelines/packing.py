@@ -62,19 +62,20 @@ def write_packs(
         if not (location / "pack.json").exists():
             if groups is None:
                 groups = _groups(source, version, samples, pack)
-            _write(location, groups, pack, resolution, executor, progress)
+            _write(version, groups, pack, resolution, executor, progress)
         found[pack_name(resolution)] = (location / "pack.json").read_json()
     return found
 
 
 def _write(
-    location: Location,
+    version: Version,
     groups: dict[str, list[dict[str, Any]]],
     pack: Pack,
     resolution: int,
     executor: Executor,
     progress: Progress,
 ) -> None:
+    location = version.pack(pack_name(resolution))
     units = [
         ShardUnit(location / f"{split}-{start // pack.samples_per_shard:05d}.tar", part, pack, resolution)
         for split, rows in groups.items()
@@ -92,12 +93,14 @@ def _write(
     splits = dict.fromkeys(groups, 0)
     for shard in shards:
         splits[shard["name"].rsplit("-", 1)[0]] += shard["samples"]
-    first = next(iter(groups.values()))[0] if total else {}
+    sizes = {size for shard in shards for size in map(tuple, shard.pop("sizes"))}
+    width, height = next(iter(sizes)) if len(sizes) == 1 else (None, None)
     (location / "pack.json").write_json(
         {
-            "dataset": first.get("dataset"),
-            "version": first.get("version"),
-            "resolution": resolution or None,
+            "dataset": version.dataset,
+            "version": version.version,
+            "width": width,
+            "height": height,
             "format": "webdataset: jpg, txt, json" if resolution else "webdataset: original, txt, json",
             "samples_in": total,
             "splits": splits,

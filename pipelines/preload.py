@@ -1,7 +1,9 @@
 """Imported once by the process that worker processes are forked from, so that they start at once."""
 
-import numpy  # noqa: F401
-import PIL.Image  # noqa: F401
-import pyarrow.parquet  # noqa: F401
+import pyarrow
 
-import stages.image.picture  # noqa: F401
+import pipelines.intake
+import pipelines.map_pass
+import pipelines.packing  # noqa: F401
+
+pyarrow.array([""])  # its first array imports pandas, where that is installed

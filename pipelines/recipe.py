@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -33,20 +33,36 @@ def find_recipe(name: str, built_in: ModuleType) -> Callable[[], Any]:
     return _function(importlib.import_module(f"{built_in.__name__}.{wanted}"), wanted, name)
 
 
+def run_recipe(name: str, built_in: ModuleType) -> Any:
+    """What the recipe function returns.
+
+    Raises:
+        UsageError: there is no such recipe, or it raised.
+    """
+    recipe = find_recipe(name, built_in)
+    try:
+        return recipe()
+    except MashbillError:
+        raise
+    except Exception as error:
+        raise UsageError(f"recipe {name} failed: {type(error).__name__}: {error}") from error
+
+
 def _from_file(name: str) -> Callable[[], Any]:
     path, _, function = name.rpartition(":")
     if not Path(path).is_file():
         raise UsageError(f"recipe {name}: there is no file {path}")
-    spec = importlib.util.spec_from_file_location(f"recipe_{Path(path).stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    folder, stem = str(Path(path).resolve().parent), Path(path).stem
+    if folder not in sys.path:
+        sys.path.append(folder)  # worker processes import the stages it defines from there
     try:
-        spec.loader.exec_module(module)
+        module = importlib.import_module(stem)
     except MashbillError:
         raise
     except Exception as error:
         raise UsageError(f"recipe {path} cannot be imported: {type(error).__name__}: {error}") from error
+    if Path(module.__file__ or "").resolve() != Path(path).resolve():
+        raise UsageError(f"recipe {path}: {stem} is the name of another Python module; rename the file")
     return _function(module, function, name)
 
 

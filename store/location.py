@@ -13,7 +13,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -104,13 +104,13 @@ class Location:
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Bytes of each ``(offset, size)``; a short answer is an error naming the file."""
-        if self.local:
-            with open(self.path, "rb") as file:
-                parts = [os.pread(file.fileno(), size, offset) for offset, size in ranges]
-        else:
-            starts = [offset for offset, _ in ranges]
-            ends = [offset + size for offset, size in ranges]
-            parts = self.filesystem.cat_ranges([self.path] * len(starts), starts, ends)
+        try:
+            parts = self._ranges(ranges)
+        except FileNotFoundError as error:
+            raise MashbillError(
+                f"{self.url} is missing: it was moved or removed after it was read in. "
+                "Put it back, or build into a new store."
+            ) from error
         for part, (offset, size) in zip(parts, ranges, strict=True):
             if len(part) != size:
                 raise MashbillError(
@@ -118,6 +118,14 @@ class Location:
                     "cut or replaced after it was read in. Restore it, or build into a new store."
                 )
         return parts
+
+    def _ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        if self.local:
+            with open(self.path, "rb") as file:
+                return [os.pread(file.fileno(), size, offset) for offset, size in ranges]
+        starts = [offset for offset, _ in ranges]
+        ends = [offset + size for offset, size in ranges]
+        return list(self.filesystem.cat_ranges([self.path] * len(starts), starts, ends))
 
     def open(self) -> Any:
         """A binary file for reading, seekable; the caller closes it."""
@@ -209,7 +217,8 @@ def sweep(folder: str) -> None:
         if os.path.isdir(path):
             shutil.rmtree(path, ignore_errors=True)
         else:
-            os.remove(path)
+            with suppress(FileNotFoundError):  # another build swept at the same moment
+                os.remove(path)
 
 
 def _alive(pid: int) -> bool:

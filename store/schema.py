@@ -32,3 +32,8 @@ def sample_id(locator: str, caption: str | None, repeat: int = 0) -> str:
     """
     text = f"{locator}\0{caption or ''}" + (f"\0{repeat}" if repeat else "")
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def storable(text: str | None) -> str | None:
+    """Text that UTF-8 can hold: half of a surrogate pair, which JSON allows, becomes ``?``."""
+    return None if text is None else text.encode("utf-8", "replace").decode()

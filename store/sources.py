@@ -17,7 +17,7 @@ import pyarrow as pa
 from store.digest import file_sha256
 from store.location import Location
 from store.parquet import read_table, table_bytes, write_table
-from store.schema import SAMPLE_ROWS, sample_id
+from store.schema import SAMPLE_ROWS, sample_id, storable
 from store.tar import TarWriter
 
 
@@ -196,14 +196,14 @@ def _write_tar(
 def _row(sample: RawSample, place: tuple[int, int] | None) -> dict[str, Any]:
     return {
         "sample_id": sample_id(sample.locator, sample.caption),
-        "source_key": sample.source_key,
-        "url": sample.url,
-        "caption_original": sample.caption,
-        "meta": sample.meta,
+        "source_key": storable(sample.source_key),
+        "url": storable(sample.url),
+        "caption_original": storable(sample.caption),
+        "meta": storable(sample.meta),
         "image_offset": place[0] if place else None,
         "image_size": place[1] if place else None,
         "source_error": sample.error,
-        "source_detail": sample.detail,
+        "source_detail": storable(sample.detail),
     }
 
 

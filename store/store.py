@@ -48,23 +48,39 @@ class Store:
         return self.root / "runs"
 
 
+def planned_store(url: str | Path) -> Store:
+    """The store at a folder or URL, or the one that ``create`` would make there; writes nothing."""
+    root = _root(url)
+    if (root / "store.json").exists():
+        return open_store(url)
+    _refuse_other_files(root)
+    return Store(root)
+
+
+def _root(url: str | Path) -> Location:
+    root = Location.of(url)
+    return replace(root, temp=root.path + "/tmp") if root.local else root
+
+
+def _refuse_other_files(root: Location) -> None:
+    if root.names() not in ([], ["tmp"]):
+        raise MashbillError(
+            f"{root.url} holds other files and no store.json. "
+            "Give --store an empty folder or the folder of a store."
+        )
+
+
 def open_store(url: str | Path, create: bool = False) -> Store:
     """Open the store at a folder or fsspec URL; ``create`` makes it where there is none.
 
     Raises:
         MashbillError: no store there, it cannot be read, or a newer version of mashbill wrote it.
     """
-    root = Location.of(url)
-    if root.local:
-        root = replace(root, temp=root.path + "/tmp")
+    root = _root(url)
     mark = root / "store.json"
     try:
-        if not mark.exists() and create:
-            if root.names() not in ([], ["tmp"]):
-                raise MashbillError(
-                    f"{root.url} holds other files and no store.json. "
-                    "Give --store an empty folder or the folder of a store."
-                )
+        if create and not mark.exists():
+            _refuse_other_files(root)
             mark.create_json({"format": FORMAT})
         found = mark.read_json()
     except FileNotFoundError as error:

@@ -72,41 +72,59 @@ def walk(file: IO[bytes], name: str, size: int) -> Iterator[Member]:
     Raises:
         MashbillError: a header is broken, or the last member goes past the end (a cut download).
     """
-    position, long_name, pax = 0, None, {}
+    position, long_name, pax = 0, None, dict[str, str]()
     while position + BLOCK <= size:
         file.seek(position)
         header = file.read(BLOCK)
         if header.count(0) == BLOCK:
             return
-        if not _checksum_ok(header):
+        kind, start = header[156:157], position + BLOCK
+        try:
+            length = _length(header, pax)
+            position = start + length + (-length % BLOCK)
+            if start + length > size:
+                raise _cut(name, size)
+            if kind == b"L":
+                long_name = file.read(length).rstrip(b"\0").decode("utf-8", "replace")
+            elif kind in (b"x", b"X"):
+                pax = _pax_fields(file.read(length))
+        except ValueError as error:
             raise MashbillError(
-                f"{name} is not a tar, or is damaged at byte {position}. "
+                f"{name} is not a tar, or is damaged at byte {start - BLOCK}. "
                 "Fetch the shard again, or take it out of the folder."
-            )
-        length = int(pax["size"]) if "size" in pax else _number(header[124:136])
-        kind = header[156:157]
-        start, position = position + BLOCK, position + BLOCK + length + (-length % BLOCK)
-        if start + length > size:
-            raise MashbillError(
-                f"{name} ends inside a member at byte {size} (needs {start + length}): the file was cut. "
-                "Fetch the shard again, or take it out of the folder."
-            )
-        if kind == b"L":
-            long_name = file.read(length).rstrip(b"\0").decode("utf-8", "replace")
-        elif kind == b"x":
-            pax = _pax_fields(file.read(length))
-        elif kind in (b"0", b"\0", b"7"):
-            yield Member(pax.get("path") or long_name or _plain_name(header), start, length)
-        if kind not in (b"L", b"x"):
+            ) from error
+        if kind in (b"0", b"\0", b"7"):
+            full_name = pax.get("path") or long_name or _plain_name(header)
+            if not full_name.endswith("/"):  # how tars before 1988 mark a folder
+                yield Member(full_name, start, length)
+        if kind not in _ABOUT_NEXT:
             long_name, pax = None, {}
+    if position != size or not size:
+        raise _cut(name, size)
 
 
-def _checksum_ok(header: bytes) -> bool:
-    try:
-        stored = _number(header[148:156])
-    except ValueError:
-        return False
-    return stored == sum(header) - sum(header[148:156]) + 8 * 32
+_WITHOUT_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")
+"""Links, devices, folders, pipes: whatever size they state, no bytes follow."""
+_ABOUT_NEXT = (b"L", b"K", b"x", b"X", b"g")
+
+
+def _cut(name: str, size: int) -> MashbillError:
+    return MashbillError(
+        f"{name} ends inside a member at byte {size}: the file was cut. "
+        "Fetch the shard again, or take it out of the folder."
+    )
+
+
+def _length(header: bytes, pax: dict[str, str]) -> int:
+    """Bytes that follow a header whose checksum is right, else ValueError."""
+    if _number(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
+        raise ValueError("wrong checksum")
+    if header[156:157] in _WITHOUT_DATA:
+        return 0
+    length = int(pax["size"]) if "size" in pax else _number(header[124:136])
+    if length < 0:
+        raise ValueError("negative size")
+    return length
 
 
 def _number(field: bytes) -> int:
@@ -125,7 +143,10 @@ def _pax_fields(data: bytes) -> dict[str, str]:
     fields, rest = {}, data
     while rest[:1].isdigit():
         length = int(rest.split(b" ", 1)[0])
-        key, _, value = rest[:length].split(b" ", 1)[1].rstrip(b"\n").partition(b"=")
+        _, found, record = rest[:length].partition(b" ")
+        if not found:
+            raise ValueError("a PAX record without a key")
+        key, _, value = record.removesuffix(b"\n").partition(b"=")
         fields[key.decode()] = value.decode("utf-8", "replace")
         rest = rest[length:]
     return fields

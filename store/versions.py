@@ -50,7 +50,9 @@ class Version:
         check_accounts(manifest)
         if not self.complete:
             (self.location / "manifest.json").write_json(manifest)
-        (self.location.parent / "newest.json").write_json({"version": self.version})
+        newest, value = self.location.parent / "newest.json", {"version": self.version}
+        if not newest.exists() or newest.read_json() != value:
+            newest.write_json(value)
 
 
 def check_accounts(manifest: dict[str, Any]) -> None:
@@ -109,12 +111,17 @@ def verify(store: Store, version: Version) -> list[str]:
     check_accounts(manifest)
     problems = _changed(version.location, manifest["files"])
     source = store.source(manifest["source"]["fingerprint"])
-    for shard in source.shards():
+    if not source.complete:
+        problems.append(f"{(source.location / 'source.json').url} is missing")
+    for shard in source.shards() if source.complete else []:
         problems += _changed(source.location / "shards", {shard.rows_file: shard.rows_sha256})
         tar = source.tar(shard)
         problems += _changed(tar.parent, {tar.name: shard.tar_sha256})
     for entry in manifest["stages"]:
         columns = store.column_set(entry["name"], entry["fingerprint"])
+        if not columns.complete:
+            problems.append(f"{(columns.location / 'column_set.json').url} is missing")
+            continue
         problems += _changed(columns.location, columns.manifest()["files"])
     return problems
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from pipelines.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT_S = 240
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +31,173 @@ def shared_data() -> Path | None:
     """Folder of larger public test data beside the checkout, or None where there is none."""
     folder = ROOT.parent / "shared" / "data"
     return folder if folder.is_dir() else None
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out.splitlines()[-1])
+
+    @property
+    def message(self) -> str:
+        """The one line a failed command says, after the progress it may have shown."""
+        return self.err[self.err.rindex("mashbill: ") :].strip()
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A folder of image files with captions, and what ``l-orig`` must make of them."""
+
+    path: Path
+    kept: int
+    dropped: dict[str, int]
+
+    @property
+    def count(self) -> int:
+        return self.kept + sum(self.dropped.values())
+
+
+def smooth(width: int, height: int, seed: int) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    grid = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    return grid.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def jpeg(width: int, height: int, seed: int) -> bytes:
+    sink = io.BytesIO()
+    smooth(width, height, seed).save(sink, "JPEG", quality=88)
+    return sink.getvalue()
+
+
+def png_bomb() -> bytes:
+    """A PNG whose header announces 60,000 x 60,000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+BROKEN = {
+    "bad-bomb.png": (png_bomb(), "too_many_pixels"),
+    "bad-cut.jpg": (jpeg(320, 240, 90)[:3000], "truncated"),
+    "bad-empty.jpg": (b"", "empty"),
+    "bad-page.jpg": (b"<!DOCTYPE html><html><body>404 not found</body></html>", "not_an_image"),
+}
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    """14 JPEGs and a 1 x 1 pixel image that are kept, four broken files, and two bad captions."""
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(14):
+        width, height = 200 + 37 * (i % 7), 200 + 53 * (i % 5)
+        (folder / f"photo-{i:02d}.jpg").write_bytes(jpeg(width, height, i))
+        (folder / f"photo-{i:02d}.txt").write_text(f"a soft picture &amp; number {i}", "utf-8")
+    Image.new("RGB", (1, 1), (9, 9, 9)).save(folder / "tiny.png")
+    (folder / "tiny.txt").write_text("one pixel")
+    for name, (data, _) in BROKEN.items():
+        (folder / name).write_bytes(data)
+        (folder / name).with_suffix(".txt").write_text("a caption")
+    (folder / "silent.jpg").write_bytes(jpeg(220, 230, 50))
+    (folder / "novel.jpg").write_bytes(jpeg(230, 220, 51))
+    (folder / "novel.txt").write_text("word " * 2000)
+    dropped = {reason: 1 for _, reason in BROKEN.values()}
+    dropped |= {"caption_missing": 1, "caption_too_long": 1}
+    return Photos(folder, 15, dict(sorted(dropped.items())))
+
+
+@pytest.fixture(scope="session")
+def broken_files() -> dict[str, tuple[bytes, str]]:
+    """Bytes and expected reason code by file name."""
+    return BROKEN
+
+
+@pytest.fixture(scope="session")
+def make_jpeg() -> Callable[[int, int, int], bytes]:
+    """A smooth JPEG of a width, a height and a seed."""
+    return jpeg
+
+
+@pytest.fixture(scope="session")
+def cli() -> Callable[..., Done]:
+    """Runs the command line in this process."""
+
+    def run(*arguments: object) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main([str(argument) for argument in arguments])
+            except SystemExit as wrong:  # argparse
+                code = int(wrong.code or 0)
+        return Done(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def command() -> tuple[list[str], dict[str, str]]:
+    """Arguments and environment that start the command line in a process of its own."""
+    return [sys.executable, "-m", "pipelines"], {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="session")
+def mashbill(command: tuple[list[str], dict[str, str]]) -> Callable[..., Done]:
+    """Runs the command line in a process of its own."""
+
+    def run(*arguments: object) -> Done:
+        start, environment = command
+        line = [*start, *map(str, arguments)]
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def folder_source() -> Callable[..., list[str]]:
+    """The options that read a folder of images."""
+
+    def options(path: Path, shard_size: int = 6) -> list[str]:
+        fields = {"kind": "folder", "path": path, "shard_size": shard_size}
+        return [text for key, value in fields.items() for text in ("--set", f"source.{key}={value}")]
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def tree() -> Callable[..., dict[str, str]]:
+    """SHA-256 of every file below a folder but temporary ones and reports, by relative path."""
+
+    def digests(folder: Path, times: bool = False) -> dict[str, str]:
+        found = {}
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = file.relative_to(folder).as_posix()
+            if name.startswith("tmp/") or "/report/" in name:
+                continue
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            found[name] = f"{digest} {file.stat().st_mtime_ns}" if times else digest
+        return found
+
+    return digests
+
+
+@pytest.fixture(scope="session")
+def built(
+    tmp_path_factory: pytest.TempPathFactory,
+    photos: Photos,
+    cli: Callable[..., Done],
+    folder_source: Callable[..., list[str]],
+) -> tuple[Path, dict[str, Any]]:
+    """A store with one ``l-orig`` of ``photos`` in it, for reading only, and what the build printed."""
+    store = tmp_path_factory.mktemp("built") / "store"
+    options = ["--set", "pack.resolutions=64,0", "--workers", "1", "--json"]
+    done = cli("build", "l-orig", "--store", store, *folder_source(photos.path), *options)
+    assert done.code == 0, done.err
+    return store, done.json

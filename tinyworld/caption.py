@@ -46,9 +46,7 @@ def _things(scene: Scene, choice: int, article: str) -> str:
     """The things and how they stand to each other."""
     count = len(scene.things)
     if count > 1 and _alike(scene):
-        return (
-            f"{_NUMBERS[count]} {_noun(scene, scene.things[0])}{_plural(scene)} {_alike_how(scene)}"
-        )
+        return f"{_NUMBERS[count]} {_noun(scene, scene.things[0])}{_plural(scene)} {_alike_how(scene)}"
     nouns = [_with_article(article, _noun(scene, thing)) for thing in scene.things]
     if count == 1:
         return nouns[0]

@@ -38,25 +38,38 @@ def draw(scene: Scene, width: int, height: int) -> Image.Image:
     """
     if width < 1 or height < 1:
         raise UsageError(f"cannot draw at {width} x {height} pixels; both must be 1 or more")
-    image = _background(scene, width, height)
-    for thing in scene.things:
-        _draw_thing(image, scene, thing)
+    size = width, height
+    grain, strokes = _grain(_GRAIN[scene.style], scene.variant, size), None
+    light = _stretched(_clouds(scene.variant), size)
     if scene.style == "crayon":
-        image = ImageChops.add(image, _stretched(_strokes(scene.variant), image.size), 1, -128)
-    image = ImageChops.add(image, _grain(_GRAIN[scene.style], scene.variant, image.size), 1, -128)
+        strokes = _stretched(_strokes(scene.variant), size)
+        light = ImageChops.add(light, strokes, 1, -128)
+    image = _lit(_background(scene, width, height), light, grain)
+    for thing in scene.things:
+        _draw_thing(image, scene, thing, grain, strokes)
     return image.convert("L").convert("RGB") if scene.style == MONOCHROME else image
 
 
-def _draw_thing(image: Image.Image, scene: Scene, thing: Thing) -> None:
+def _lit(image: Image.Image, light: Image.Image, grain: Image.Image) -> Image.Image:
+    """The image with light (L, 128 is none) and grain (RGB, modulo 256, 0 is none) added to it."""
+    # Light and grain together never leave a byte, so the cheap wrapping sum is exact.
+    texture = ImageChops.add_modulo(light.convert("RGB"), grain)
+    return ImageChops.add(image, texture, 1, -128)
+
+
+def _draw_thing(
+    image: Image.Image, scene: Scene, thing: Thing, grain: Image.Image, strokes: Image.Image | None
+) -> None:
     width, height = image.size
     box = thing_box(scene, thing, width, height)
     size = box.right - box.left, box.bottom - box.top
     if min(size) < 1:
         return
     paths = outlines(scene, thing, width, height)
-    fill = Image.new("RGB", size, COLORS[thing.color])
+    light = strokes.crop(box[:4]) if strokes else Image.new("L", size, 128)
     if scene.style in ("glossy", "night"):
-        fill = ImageChops.add(fill, _stretched(_gloss(), size, square=False), 1, -128)
+        light = _gloss().resize(size, Image.Resampling.BICUBIC)
+    fill = _lit(Image.new("RGB", size, COLORS[thing.color]), light, grain.crop(box[:4]))
     scale = 4 if max(size) < 160 else 2
     image.paste(fill, box[:2], _mask(paths, box, scale, 0.0))
     if scene.style == "outlined":
@@ -64,9 +77,7 @@ def _draw_thing(image: Image.Image, scene: Scene, thing: Thing) -> None:
         image.paste(_INK, box[:4], _mask(paths, box, scale, stroke))
 
 
-def _mask(
-    paths: list[list[tuple[float, float]]], box: Box, scale: int, stroke: float
-) -> Image.Image:
+def _mask(paths: list[list[tuple[float, float]]], box: Box, scale: int, stroke: float) -> Image.Image:
     """Coverage 0..255 of the filled outlines, or of their strokes if ``stroke`` pixels wide."""
     size = (box.right - box.left) * scale, (box.bottom - box.top) * scale
     mask = Image.new("L", size, 0)
@@ -75,9 +86,7 @@ def _mask(
         # Half a fine pixel less: PIL counts from pixel centers, the outlines from pixel corners.
         points = [((x - box.left) * scale - 0.5, (y - box.top) * scale - 0.5) for x, y in path]
         if stroke:
-            pen.line(
-                [*points, *points[:2]], fill=255, width=max(1, round(stroke * scale)), joint="curve"
-            )
+            pen.line([*points, *points[:2]], fill=255, width=max(1, round(stroke * scale)), joint="curve")
         else:
             pen.polygon(points, fill=0 if number else 255)
     return mask.reduce(scale)
@@ -98,7 +107,7 @@ def _background(scene: Scene, width: int, height: int) -> Image.Image:
         )
     if scene.style == "night":
         _stars(image, scene)
-    return ImageChops.add(image, _stretched(_clouds(scene.variant), image.size), 1, -128)
+    return image
 
 
 def _axes(width: int, height: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -164,30 +173,27 @@ def _meadow(scene: Scene, colors: tuple[RGB, ...], width: int, height: int) -> I
 
 def _unit(pixels_inside: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Coverage 0..255 from the signed distance to an edge, in pixels."""
-    cover: NDArray[np.uint8] = (np.clip(pixels_inside + np.float32(0.5), 0, 1) * 255).astype(
-        np.uint8
-    )
+    cover: NDArray[np.uint8] = (np.clip(pixels_inside + np.float32(0.5), 0, 1) * 255).astype(np.uint8)
     return cover
 
 
 def _stars(image: Image.Image, scene: Scene) -> None:
-    """Small pale dots over the upper half."""
+    """Small pale dots over the upper half; where they would be under a pixel, fewer of them."""
     width, height = image.size
+    radius = min(width, height) / 240
+    count = round(36 * min(1.0, radius**2))
     spots = np.random.PCG64(scene.variant).random_raw(36).view(np.uint32).reshape(36, 2)
-    radius = max(1.0, min(width, height) / 240)
     pen = ImageDraw.Draw(image)
-    for a, b in spots.tolist():
+    for a, b in spots.tolist()[:count]:
         x, y = a / 2**32 * width, b / 2**32 * height * 0.5
-        pen.ellipse((x, y, x + radius, y + radius), fill=(214, 218, 236))
+        pen.ellipse((x, y, x + max(radius, 1), y + max(radius, 1)), fill=(214, 218, 236))
 
 
-def _stretched(texture: Image.Image, size: tuple[int, int], square: bool = True) -> Image.Image:
-    """The texture at this size: in its own proportions from the top left, or filled."""
-    longest = max(size)
-    side = texture.width
-    part = (0, 0, side * size[0] / longest, side * size[1] / longest) if square else None
-    # One channel scaled and copied to three: a third of the cost of scaling three.
-    return texture.resize(size, Image.Resampling.BICUBIC, box=part).convert("RGB")
+def _stretched(texture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The square texture over an image of this size, in its own proportions, from the top left."""
+    longest, side = max(size), texture.width
+    part = (0, 0, side * size[0] / longest, side * size[1] / longest)
+    return texture.resize(size, Image.Resampling.BICUBIC, box=part)
 
 
 def _noise(seed: int, shape: tuple[int, ...], amplitude: int) -> NDArray[np.int16]:
@@ -232,11 +238,11 @@ def _gloss() -> Image.Image:
 def _grain_tile(amplitude: int) -> Image.Image:
     luma = _noise(11, (_TILE, _TILE, 1), amplitude)
     color = _noise(12, (_TILE, _TILE, 3), amplitude // 3)
-    return Image.fromarray((luma + color + 128).astype(np.uint8))
+    return Image.fromarray((luma + color).astype(np.uint8))
 
 
 def _grain(amplitude: int, variant: int, size: tuple[int, int]) -> Image.Image:
-    """Fine grain over the whole image, 128 is none; the variant says where the tile begins."""
+    """Fine grain, modulo 256, 0 is none; the variant says where the tile begins."""
     tile = _grain_tile(amplitude)
     left, top = variant % 331, variant // 331 % 331
     if left + size[0] <= _TILE and top + size[1] <= _TILE:

@@ -70,8 +70,6 @@ _MOST = {"slow": 3}
 
 def counts(samples: int) -> dict[str, int]:
     """Rows per kind, at least one each, ``samples`` in all; what rounding leaves is originals."""
-    shares = {
-        k.name: max(1, min(int(k.share * samples), _MOST.get(k.name, samples))) for k in KINDS
-    }
+    shares = {k.name: max(1, min(int(k.share * samples), _MOST.get(k.name, samples))) for k in KINDS}
     shares["original"] += samples - sum(shares.values())
     return shares

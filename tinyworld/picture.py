@@ -12,6 +12,7 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
@@ -20,6 +21,8 @@ from tinyworld.scene import Scene, boxes
 from tinyworld.shapes import RGB
 
 Boxes = list[tuple[int, int, int, int]]
+Shown = tuple[int, int, Boxes]
+"""Width and height of a file's upright image, and the subjects' boxes in it."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,19 @@ def render(picture: Picture) -> Rendered:
     return Rendered(data, image.width, image.height, found)
 
 
+def write_file(job: tuple[str, Picture]) -> Shown:
+    """Render ``job[1]`` into the file ``job[0]``; here, so that a drawing process loads little else."""
+    path, picture = job
+    rendered = render(picture)
+    Path(path).write_bytes(rendered.data)
+    return rendered.width, rendered.height, rendered.boxes
+
+
 def _scaled(image: Image.Image, found: Boxes, factor: float) -> tuple[Image.Image, Boxes]:
     size = round(image.width * factor), round(image.height * factor)
     fx, fy = size[0] / image.width, size[1] / image.height
     moved = [
-        (math.floor(a * fx), math.floor(b * fy), math.ceil(c * fx), math.ceil(d * fy))
-        for a, b, c, d in found
+        (math.floor(a * fx), math.floor(b * fy), math.ceil(c * fx), math.ceil(d * fy)) for a, b, c, d in found
     ]
     return image.resize(size, Image.Resampling.LANCZOS), moved
 
@@ -195,7 +205,10 @@ def _png_alpha(image: Image.Image, quality: int) -> bytes:
 
 def _gif(image: Image.Image, quality: int) -> bytes:
     first = image.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    others = [ImageOps.invert(image), ImageOps.mirror(image)]
+    others = [
+        first.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        first.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    ]
     return _saved(first, format="GIF", save_all=True, append_images=others, duration=200, loop=0)
 
 
@@ -226,9 +239,7 @@ def _flipped_bits(data: bytes) -> bytes:
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "html": lambda data: (
-        b"<!doctype html><html><title>Gone</title><p>This picture has moved.</html>\n"
-    ),
+    "html": lambda data: b"<!doctype html><html><title>Gone</title><p>This picture has moved.</html>\n",
     "text": lambda data: b"hotlinking is not allowed\n",
     "nul_bytes": lambda data: bytes(4096),
     "empty_body": lambda data: b"",

@@ -94,9 +94,7 @@ def stage(scene: Scene, width: int, height: int) -> tuple[float, float, int]:
     return scene.anchor * (width - side), scene.anchor * (height - side), side
 
 
-def outlines(
-    scene: Scene, thing: Thing, width: int, height: int
-) -> list[list[tuple[float, float]]]:
+def outlines(scene: Scene, thing: Thing, width: int, height: int) -> list[list[tuple[float, float]]]:
     """The thing's outlines in pixels: the first filled, the others holes."""
     left, top, side = stage(scene, width, height)
     cos = round(math.cos(math.radians(thing.angle)), 6)
@@ -159,9 +157,7 @@ def background_rgb(background: Background, style: str) -> tuple[RGB, ...]:
 def colors_on(background: Background, style: str) -> list[str]:
     """The names of thing colors that stand out from this background."""
     behind = background_rgb(background, style)
-    return [
-        name for name, rgb in COLORS.items() if min(color_distance(rgb, b) for b in behind) >= 105
-    ]
+    return [name for name, rgb in COLORS.items() if min(color_distance(rgb, b) for b in behind) >= 105]
 
 
 _Slots = list[tuple[float, float]]

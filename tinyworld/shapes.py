@@ -66,9 +66,7 @@ def _crescent() -> Outline:
         points.append((round(0.5 * math.cos(angle), 6), round(0.5 * math.sin(angle), 6)))
     for i in range(1, 40):
         angle = math.radians(360 - inner_tip - (360 - 2 * inner_tip) * i / 40)
-        points.append(
-            (round(center + radius * math.cos(angle), 6), round(radius * math.sin(angle), 6))
-        )
+        points.append((round(center + radius * math.cos(angle), 6), round(radius * math.sin(angle), 6)))
     return tuple(points)
 
 

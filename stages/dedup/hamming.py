@@ -7,7 +7,7 @@ miss nothing. Joins run in DuckDB one after the other, which keeps the memory fl
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import comb
 from typing import NamedTuple
 
@@ -39,7 +39,7 @@ def hamming_join(
     Equal values count once, so the answer does not grow with the square of how often a hash occurs.
     Equal values of the two sides are a pair at distance 0; joined with itself, an array gives each
     pair in both directions. ``scratch``: folder for what exceeds ``memory``.
-    Raises UsageError for a radius outside 0 to 12. 10^6 random hashes, radius 6: see docs/benchmarks.md.
+    Raises UsageError for a radius outside 0 to 12.
     """
     if not 0 <= radius <= MAX_RADIUS:
         raise UsageError(f"radius is {radius}; expected 0 to {MAX_RADIUS} bits of 64")
@@ -80,7 +80,7 @@ def _join_on(chosen: tuple[int, ...], masks: list[int], radius: int) -> str:
 def _blocks(count: int) -> list[int]:
     """Masks of ``count`` runs of bits, as equal as possible, that together are all 64."""
     edges = [round(64 * block / count) for block in range(count + 1)]
-    return [(1 << high) - (1 << low) for low, high in zip(edges, edges[1:], strict=False)]
+    return [(1 << high) - (1 << low) for low, high in pairwise(edges)]
 
 
 def _shared_blocks(left: int, right: int, radius: int) -> int:

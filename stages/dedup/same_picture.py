@@ -1,24 +1,28 @@
 """The second signal of a match: do two thumbnails show the same picture, cell for cell?
 
-Two thumbnails are cut to the parts that are to match, brought to one small grid, fitted in brightness,
-contrast and saturation, and compared. What remains in the worst cell is the difference, in gray levels.
+Both are cut to the parts that are to match and brought to one small grid; a small misplacement of the cut
+is corrected (``alignment``); brightness, contrast and saturation are fitted. What then remains
+in the worst cell is the difference, in gray levels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from stages.image.perceptual_hash import CHROMA_SIDE, LUMA_SIDE, REGIONS, Region
+from stages.dedup.alignment import CELLS, Window, cut, misplacement, weighted_fit
+from stages.image.perceptual_hash import CHROMA_SIDE, LUMA_SIDE, REGIONS
 
-LUMA_CELLS = 16
-CHROMA_CELLS = 8
-_SHIFTS = (0.0, -0.00625, 0.00625, -0.0125, 0.0125, -0.01875, 0.01875)
-"""Shares of a side by which a crop may differ from the inset it was found by, nearest first."""
+_CLEAR = 2.0
+"""Below this difference the cut needs no correction."""
 _EDGE_SHARE = 0.3
-"""A cell beside an edge may differ by this share of the edge: crops never align to the cell."""
+"""A cell beside an edge may differ by this share of the edge: no two scalings agree on it."""
+_STRIP = CELLS // 8
+"""Rows at top and bottom where captions, logos and watermarks stand."""
+_STRIP_LUMA = 0.125
+_STRIP_CHROMA = 0.25
+"""Weights of a difference in those rows."""
 _GRAY = 6.0
 """Chroma below this everywhere: the picture is black and white."""
 
@@ -32,121 +36,145 @@ class Comparison:
     flipped: bool = False
 
 
-def thumbnail_planes(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float32 luma [n, 24, 24] and Cb, Cr around 0 [n, 2, 12, 12] of uint8 [n, 864]."""
-    luma = thumbnails[:, : LUMA_SIDE**2].reshape(-1, LUMA_SIDE, LUMA_SIDE)
-    chroma = thumbnails[:, LUMA_SIDE**2 :].reshape(-1, 2, CHROMA_SIDE, CHROMA_SIDE)
-    return luma.astype(np.float32), chroma.astype(np.float32) - 128
+@dataclass(frozen=True)
+class Planes:
+    """float32 luma [n, h, w] and Cb, Cr around 0 [n, 2, h, w]."""
+
+    luma: np.ndarray
+    chroma: np.ndarray
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of tone: gain and offset [n, 1, 1] of the luma, factor [n, 1, 1, 1] of the chroma."""
+
+    gain: np.ndarray
+    offset: np.ndarray
+    saturation: np.ndarray
 
 
 def difference(better: np.ndarray, worse: np.ndarray, comparison: Comparison) -> np.ndarray:
     """float32 [n]: gray levels left in the worst cell between uint8 [n, 864] thumbnails.
 
     Tolerant of one gain (0.7 to 1.43) and offset over the picture, of saturation, of lost color, of
-    clipped highlights and of anything in the outer eighths at top and bottom (captions, logos); not
-    of a thing that is moved, removed or recolored.
+    clipped highlights, of 3 % of misplacement, and mostly of what stands in the outer eighths at top
+    and bottom (captions, logos); not of a thing that is moved, removed or recolored.
     """
-    least = _difference_at(better, worse, comparison, 0.0)
-    for shift in _SHIFTS[1:]:
-        unsure = np.flatnonzero(least > 2.0)
-        if unsure.size:
-            shifted = _difference_at(better[unsure], worse[unsure], comparison, shift)
-            least[unsure] = np.minimum(least[unsure], shifted)
+    part, other = REGIONS[comparison.better], REGIONS[comparison.worse]
+    first, second = _planes(better), _planes(worse)
+    if comparison.flipped:
+        second = Planes(second.luma[..., ::-1], second.chroma[..., ::-1])
+    target = _cut(second, Window.of(other, len(worse)))
+    window = Window.of(part, len(better))
+    strips = not (part.bottom and other.bottom and not part.sides)
+    least = _worst_cell(_cut(first, window), target, strips)
+    unsure = np.flatnonzero(least > _CLEAR)
+    if unsure.size:
+        first, target = _take(first, unsure), _take(target, unsure)
+        nominal = window.take(unsure)
+        window = nominal
+        for _ in range(2):
+            wrong = misplacement(cut(first.luma, window, CELLS), target.luma)
+            window = window.moved(wrong).near(nominal)
+        least[unsure] = np.minimum(least[unsure], _worst_cell(_cut(first, window), target, strips))
     return least
 
 
-def _difference_at(
-    better: np.ndarray, worse: np.ndarray, comparison: Comparison, shift: float
-) -> np.ndarray:
-    part, other = REGIONS[comparison.better], REGIONS[comparison.worse]
-    more = part.sides - other.sides + shift
-    luma, chroma = _cut(better, part, max(more, 0.0))
-    luma_2, chroma_2 = _cut(worse, other, max(-more, 0.0))
-    if comparison.flipped:
-        luma_2, chroma_2 = luma_2[..., ::-1], chroma_2[..., ::-1]
-    swap = _spread(luma) > _spread(luma_2)
-    dim, bright = _exchange(luma, luma_2, swap)
-    dim_chroma, bright_chroma = _exchange(chroma, chroma_2, swap)
-    return _worst_cell(dim, bright, dim_chroma, bright_chroma)
+def _planes(thumbnails: np.ndarray) -> Planes:
+    luma = thumbnails[:, : LUMA_SIDE**2].reshape(-1, LUMA_SIDE, LUMA_SIDE)
+    chroma = thumbnails[:, LUMA_SIDE**2 :].reshape(-1, 2, CHROMA_SIDE, CHROMA_SIDE)
+    return Planes(luma.astype(np.float32), chroma.astype(np.float32) - 128)
 
 
-def _cut(thumbnails: np.ndarray, region: Region, inset: float) -> tuple[np.ndarray, np.ndarray]:
-    """[n, 16, 16] luma and [n, 2, 8, 8] chroma of ``inset`` of the picture, or of ``region``."""
-    luma, chroma = thumbnail_planes(thumbnails)
-    bottom = region.bottom if region.sides == 0 and region.bottom > 0 else inset
-    parts = []
-    for plane, cells in ((luma, LUMA_CELLS), (chroma, CHROMA_CELLS)):
-        down = _interpolation(cells, plane.shape[-1], inset, 1 - bottom)
-        across = _interpolation(cells, plane.shape[-1], inset, 1 - inset)
-        parts.append(down @ plane @ across.T)
-    return parts[0], parts[1]
+def _cut(planes: Planes, window: Window) -> Planes:
+    return Planes(cut(planes.luma, window, CELLS), cut(planes.chroma, window, CELLS // 2))
 
 
-@lru_cache(maxsize=256)
-def _interpolation(cells: int, samples: int, start: float, stop: float) -> np.ndarray:
-    """float32 [cells, samples]: triangle filter, one cell wide, over a part of an axis."""
-    center = (start + (stop - start) * (np.arange(cells) + 0.5) / cells) * samples - 0.5
-    reach = max(1.0, (stop - start) * samples / cells)
-    weights = (1 - np.abs(np.arange(samples) - center[:, None]) / reach).clip(0)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+def _take(planes: Planes, rows: np.ndarray) -> Planes:
+    return Planes(planes.luma[rows], planes.chroma[rows])
 
 
-def _spread(planes: np.ndarray) -> np.ndarray:
-    return np.asarray(planes.std(axis=(1, 2)))
+def _worst_cell(one: Planes, two: Planes, strips: bool) -> np.ndarray:
+    """float32 [n]. ``strips``: a caption may still stand at the bottom; at the top it always may."""
+    swap = one.luma.std(axis=(1, 2)) > two.luma.std(axis=(1, 2))
+    dim, bright = _exchange(one, two, swap)
+    least = _misfit(dim, bright, _contrast_and_saturation(dim, bright), strips)
+    unsure = np.flatnonzero(least > _CLEAR)
+    if unsure.size:
+        dim, bright = _take(dim, unsure), _take(bright, unsure)
+        multiplied = _misfit(dim, bright, _brightness(dim, bright), strips)
+        least[unsure] = np.minimum(least[unsure], multiplied)
+    return least
 
 
-def _exchange(one: np.ndarray, two: np.ndarray, swap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    where = swap.reshape(-1, *[1] * (one.ndim - 1))
-    return np.where(where, two, one), np.where(where, one, two)
+def _misfit(dim: Planes, bright: Planes, edit: Edit, strips: bool) -> np.ndarray:
+    predicted, lost = _brightened(dim, edit)
+    edge = np.minimum(_range_around(dim.luma) * edit.gain, _range_around(bright.luma))
+    luma = np.abs(predicted.luma - bright.luma) - _EDGE_SHARE * edge - lost
+    edge = np.minimum(_range_around(dim.chroma).sum(1), _range_around(bright.chroma).sum(1))
+    color = np.abs(predicted.chroma - bright.chroma).max(axis=1) - _EDGE_SHARE * edge
+    color -= lost.reshape(-1, CELLS // 2, 2, CELLS // 2, 2).max(axis=(2, 4))
+    color[_is_gray(dim.chroma) | _is_gray(bright.chroma)] = 0
+    # Where the strip is cut off, one row still touches what stood in it.
+    _soften(luma, _STRIP, _STRIP if strips else 1, _STRIP_LUMA)
+    _soften(color, _STRIP // 2, _STRIP // 2, _STRIP_CHROMA)
+    worst = np.maximum(luma.max(axis=(1, 2)), color.max(axis=(1, 2)))
+    return np.asarray(worst.clip(0), np.float32)
 
 
-def _worst_cell(
-    dim: np.ndarray, bright: np.ndarray, dim_chroma: np.ndarray, bright_chroma: np.ndarray
-) -> np.ndarray:
-    gain, offset = _fit(dim, bright)
-    predicted = dim * gain + offset
-    # An edit that brightens clips highlights, and a cell holds some clipped and some unclipped pixels.
-    lost = (predicted - 190).clip(0, 80) * (0.4 * ((gain - 1.03) * 10).clip(0, 1))
-    edge = np.minimum(_range_around(dim) * gain, _range_around(bright))
-    luma = np.abs(predicted.clip(0, 255) - bright) - _EDGE_SHARE * edge - lost
-
-    saturation = _saturation(dim_chroma, bright_chroma)
-    edge = np.minimum(_range_around(dim_chroma).sum(1), _range_around(bright_chroma).sum(1))
-    lost = lost.reshape(-1, CHROMA_CELLS, 2, CHROMA_CELLS, 2).max(axis=(2, 4))
-    color = np.abs(dim_chroma * saturation - bright_chroma).max(axis=1) - _EDGE_SHARE * edge - lost
-    gray = _is_gray(dim_chroma) | _is_gray(bright_chroma)
-    color[gray] = 0
-    return np.maximum(_worst_inside(luma), _worst_inside(color))
+def _exchange(one: Planes, two: Planes, swap: np.ndarray) -> tuple[Planes, Planes]:
+    """The two with those exchanged where ``swap``: gain from dim to bright is then 1 or more."""
+    luma, chroma = swap[:, None, None], swap[:, None, None, None]
+    return (
+        Planes(np.where(luma, two.luma, one.luma), np.where(chroma, two.chroma, one.chroma)),
+        Planes(np.where(luma, one.luma, two.luma), np.where(chroma, one.chroma, two.chroma)),
+    )
 
 
-def _worst_inside(cells: np.ndarray) -> np.ndarray:
-    border = cells.shape[1] // 8
-    return np.asarray(cells[:, border:-border].max(axis=(1, 2)).clip(0))
+def _soften(cells: np.ndarray, top: int, bottom: int, weight: float) -> None:
+    cells[:, :top] *= weight
+    cells[:, -bottom:] *= weight
 
 
-def _fit(dim: np.ndarray, bright: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gain and offset [n, 1, 1] from dim to bright: least squares over unclipped cells, then once
-    more over the 85 % of cells that fit best."""
-    weight = (((dim > 8) & (bright > 8) & (dim < 238) & (bright < 238)) + 1e-3).astype(np.float32)
-    gain, offset = _weighted_fit(dim, bright, weight)
-    misfit = np.abs((dim * gain + offset).clip(0, 255) - bright)
+def _contrast_and_saturation(dim: Planes, bright: Planes) -> Edit:
+    """Least squares over unclipped cells, then once more over the 85 % of cells that fit best."""
+    weight = _unclipped(dim, bright)
+    gain, offset = weighted_fit(dim.luma, bright.luma, weight)
+    misfit = np.abs((dim.luma * gain + offset).clip(0, 255) - bright.luma)
     most = np.quantile(misfit, 0.85, axis=(1, 2), keepdims=True)
-    return _weighted_fit(dim, bright, weight * (misfit <= np.maximum(most, 2)))
+    gain, offset = weighted_fit(dim.luma, bright.luma, weight * (misfit <= np.maximum(most, 2)))
+    return Edit(gain, offset, _saturation(dim.chroma, bright.chroma))
 
 
-def _weighted_fit(
-    dim: np.ndarray, bright: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    def mean(values: np.ndarray) -> np.ndarray:
-        return np.asarray((weight * values).sum(axis=(1, 2), keepdims=True) / total)
+def _brightness(dim: Planes, bright: Planes) -> Edit:
+    """Every channel times one factor: also right where few cells are left unclipped."""
+    weight = _unclipped(dim, bright) * dim.luma
+    together = (weight * bright.luma).sum(axis=(1, 2), keepdims=True)
+    gain = together / ((weight * dim.luma).sum(axis=(1, 2), keepdims=True) + 1e-3)
+    gain = gain.clip(0.7, 1.43)
+    return Edit(gain, np.zeros_like(gain), gain[..., None])
 
-    total = weight.sum(axis=(1, 2), keepdims=True) + 1e-6
-    center, center_2 = mean(dim), mean(bright)
-    # The 4 pulls the gain of flat pictures, which is undetermined, to 1.
-    spread = mean((dim - center) ** 2) + 4
-    together = mean((dim - center) * (bright - center_2)) + 4
-    gain = (together / spread).clip(0.7, 1.43)
-    return gain, center_2 - gain * center
+
+def _unclipped(dim: Planes, bright: Planes) -> np.ndarray:
+    inside = [(planes.luma > 8) & (planes.luma < 238) for planes in (dim, bright)]
+    return ((inside[0] & inside[1]) + 1e-3).astype(np.float32)
+
+
+def _brightened(dim: Planes, edit: Edit) -> tuple[Planes, np.ndarray]:
+    """The edit applied to dim in RGB, where highlights clip, and how much more than that a cell may
+    lose, because it holds some pixels that clip and some that do not."""
+    chroma = np.repeat(np.repeat(dim.chroma, 2, axis=-1), 2, axis=-2) * edit.saturation
+    luma = dim.luma * edit.gain + edit.offset
+    blue, red = chroma[:, 0] / 0.564, chroma[:, 1] / 0.713
+    green = -(0.114 * blue + 0.299 * red) / 0.587
+    rgb = luma[:, None] + np.stack([red, green, blue], axis=1)
+    lost = (rgb.max(axis=1) - 205).clip(0, 80) * (0.4 * ((edit.gain - 1.03) * 10).clip(0, 1))
+    rgb = rgb.clip(0, 255)
+    luma = np.tensordot(rgb, np.float32([0.299, 0.587, 0.114]), axes=(1, 0))
+    cb, cr = (rgb[:, 2] - luma) * 0.564, (rgb[:, 0] - luma) * 0.713
+    fine = np.stack([cb, cr], axis=1)
+    coarse = fine.reshape(len(fine), 2, CELLS // 2, 2, CELLS // 2, 2).mean(axis=(3, 5))
+    return Planes(luma, coarse), lost
 
 
 def _range_around(planes: np.ndarray) -> np.ndarray:

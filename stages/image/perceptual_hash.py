@@ -35,15 +35,23 @@ class Region:
     sides: float = 0.0
     bottom: float = 0.0
 
+    @property
+    def top(self) -> float:
+        return self.bottom if self.sides else 0.0
+
 
 REGIONS: dict[str, Region] = {
     "phash": Region(),
     "phash_inset_2": Region(sides=0.025, bottom=0.025),
     "phash_inset_5": Region(sides=0.05, bottom=0.05),
     "phash_inset_10": Region(sides=0.1, bottom=0.1),
-    "phash_no_bar": Region(bottom=0.12),
+    "phash_above_9": Region(bottom=0.09),
+    "phash_above_12": Region(bottom=0.12),
 }
-"""Hash column -> the part of the picture it describes. An inset leaves out the top as well."""
+"""Hash column -> the part of the picture it describes. An inset leaves out the top as well.
+
+Insets meet copies that were cropped; the part above the lowest 9 % meets the original of a copy with
+a caption bar added below, the part above the lowest 12 % one with a bar drawn over it."""
 FLIPPED = "_flipped"
 """Ending of the column with the hash of the mirror image of the same part."""
 HASH_COLUMNS = tuple(name + flip for name in REGIONS for flip in ("", FLIPPED))
@@ -81,9 +89,7 @@ class PerceptualHash(MapStage):
         if not rows:
             return dict(columns)
         luma, chroma = _shrink([batch.images[row] for row in rows])
-        described: dict[str, list[Any]] = {
-            name: hashes.tolist() for name, hashes in _hashes(luma).items()
-        }
+        described: dict[str, list[Any]] = {name: hashes.tolist() for name, hashes in _hashes(luma).items()}
         detail = _detail(luma)
         for name, values in described.items():
             for row, value, enough in zip(rows, values, detail >= self.min_detail, strict=True):
@@ -101,9 +107,7 @@ def _shrink(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     for row, pixels in enumerate(images):
         image = Image.fromarray(pixels)
         luma[row] = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-        color[row] = image.resize(
-            (CHROMA_SIDE, CHROMA_SIDE), Image.Resampling.BOX, reducing_gap=1.0
-        )
+        color[row] = image.resize((CHROMA_SIDE, CHROMA_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
     return luma, color
 
 
@@ -119,8 +123,7 @@ def _lowest_frequencies(start: float, stop: float) -> np.ndarray:
 
 def _coefficients(luma: np.ndarray, region: Region) -> np.ndarray:
     """float64 [n, 8, 8], vertical frequency first, of part of uint8 [n, 32, 32]."""
-    inset = region.sides > 0
-    down = _lowest_frequencies(region.bottom if inset else 0.0, 1 - region.bottom)
+    down = _lowest_frequencies(region.top, 1 - region.bottom)
     across = _lowest_frequencies(region.sides, 1 - region.sides)
     return np.asarray(down @ luma.astype(np.float64) @ across.T)
 

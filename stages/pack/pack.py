@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from stages.image.picture import BrokenImage, ext_for, read_full, read_header
+from store.errors import UsageError
 from store.location import Location
 from store.tar import TarWriter
 
@@ -36,6 +37,14 @@ class Pack:
     quality: int = 95
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not self.resolutions or any(resolution < 0 for resolution in self.resolutions):
+            raise UsageError(f"resolutions={self.resolutions}: expected pixels, or 0 for the original")
+        if self.samples_per_shard < 1:
+            raise UsageError(f"samples_per_shard={self.samples_per_shard}: expected 1 or more")
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"quality={self.quality}: expected 1 to 100")
+
     def order(self, sample_id: str) -> str:
         """The sort key of a sample within its split."""
         return hashlib.sha256(f"{self.seed}:{sample_id}".encode()).hexdigest()
@@ -52,10 +61,11 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
         rows: samples in order, each with ``tar``, ``image_offset``, ``image_size``, the crop and texts.
 
     Returns:
-        ``name, samples, bytes, sha256`` of the shard, and ``dropped``: ``{sample_id: reason}`` of
-        images that broke only when every pixel was read.
+        ``name, samples, bytes, sha256`` of the shard; ``sizes``, the ``(width, height)`` in it; and
+        ``dropped``: ``{sample_id: reason}`` of images that broke only when every pixel was read.
     """
     dropped: dict[str, str] = {}
+    sizes = set()
     with location.writing() as path:
         with open(path, "wb") as file:
             tar = TarWriter(file)
@@ -65,6 +75,7 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
                 except BrokenImage as broken:
                     dropped[row["sample_id"]] = broken.reason
                     continue
+                sizes.add(size)
                 key = row["sample_id"]
                 tar.add(f"{key}.{extension}", image)
                 tar.add(f"{key}.txt", (row["caption"] or "").encode())
@@ -77,6 +88,7 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
         "samples": len(rows) - len(dropped),
         "bytes": tar.position,
         "sha256": digest,
+        "sizes": sorted(sizes),
         "dropped": dropped,
     }
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from stages.stage import Batch, MapStage
+from store.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Split(MapStage):
     writes: ClassVar[pa.Schema] = pa.schema([("split", pa.string())])
     validation_share: float = 0.02
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation_share <= 1:
+            raise UsageError(f"validation_share={self.validation_share}: expected 0 to 1")
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         return lambda batch: {"split": [self._split(key) for key in batch.columns["sample_id"]]}

@@ -1,8 +1,8 @@
 """Fetches URLs with the real img2dataset 1.47.0, in an environment of its own, and loses none.
 
 It runs as a subprocess on a table of ``url`` and our own row number (other columns make it drop
-rows), behind the guards of ``img2dataset_launcher``. Failures that may pass are fetched again, rows it
-did not answer for too; an outage of the network is an error and never a result.
+rows), behind the guards of ``img2dataset_launcher``. Failures that may pass are fetched again, and
+rows it did not answer for; an outage of the network is an error and never a result.
 """
 
 from __future__ import annotations
@@ -86,13 +86,13 @@ def download(
     Raises MashbillError when img2dataset is missing, dies or hangs, and when the network looks
     down: then there is no result at all, so that an outage is never taken for dead URLs.
     """
-    tell = progress or (lambda _: None)
+    tell = progress or _nobody
     results: dict[str | None, Fetched] = {}
     for url in dict.fromkeys(urls):
         if (no := refusal(url, fetch.allow_private)) is not None:
             results[url] = Fetched(url, None, no[0], no[1], 0)
     pending = [url for url in dict.fromkeys(urls) if url is not None and url not in results]
-    settled = sum(url in results for url in urls)
+    refused_rows = sum(url in results for url in urls)
     witnesses: list[Fetched] = []
     for attempt in range(1, fetch.attempts + 1):
         if not pending:
@@ -100,14 +100,18 @@ def download(
         asked = _witnesses(results, pending)
         time.sleep(attempt - 1.0)
         folder = scratch / f"round-{attempt}"
-        answers = _fetch_round([*pending, *asked], fetch, folder, lambda n: tell(settled + n))
+        begun = (lambda n: tell(refused_rows + n)) if attempt == 1 else _nobody
+        answers = _fetch_round([*pending, *asked], fetch, folder.resolve(), begun)
         results.update((url, replace(answers[url], attempts=attempt)) for url in pending)
         witnesses = [answers[url] for url in asked]
-        settled = len(urls) - len(pending)  # later rounds tell nothing new
         pending = [url for url in pending if _again(results[url])]
     _raise_on_outage(results, pending, witnesses)
     tell(len(urls))
     return [results[url] for url in urls]
+
+
+def _nobody(_: int) -> None:
+    pass
 
 
 def _again(result: Fetched) -> bool:
@@ -119,12 +123,17 @@ def _silent(result: Fetched) -> bool:
     return result.reason in CONNECTION_REASONS and _again(result)
 
 
+def _answered(result: Fetched) -> bool:
+    """True when somebody out there answered, so that there is a network."""
+    return result.attempts > 0 and not _silent(result) and result.reason != "lost_by_downloader"
+
+
 def _witnesses(results: dict[str | None, Fetched], pending: list[str]) -> list[str]:
     """Up to three URLs that did answer, of different hosts, asked again beside many that did not:
     when they are silent now, the network went down in between."""
     if sum(url in results and _silent(results[url]) for url in pending) < OUTAGE_URLS:
         return []
-    answered = [result for result in results.values() if result.attempts and not _silent(result)]
+    answered = [result for result in results.values() if _answered(result)]
     answered.sort(key=lambda result: result.image is None)
     hosts = {urlsplit(result.url or "").netloc: result.url for result in reversed(answered)}
     return [url for url in reversed(hosts.values()) if url is not None][:3]
@@ -135,9 +144,8 @@ def _raise_on_outage(
 ) -> None:
     """Raise when many URLs stayed without answer and nothing shows that the network works."""
     silent = [results[url] for url in pending if _silent(results[url])]
-    answered = any(result.attempts and not _silent(result) for result in results.values())
-    spoke = any(not _silent(witness) for witness in witnesses) if witnesses else answered
-    if len(silent) < OUTAGE_URLS or spoke:
+    speaking = [not _silent(witness) for witness in witnesses] or map(_answered, results.values())
+    if len(silent) < OUTAGE_URLS or any(speaking):
         return
     first = silent[0]
     raise MashbillError(
@@ -163,25 +171,20 @@ def _fetch_round(
                 shown, changed = begun, time.monotonic()
                 tell(begun)
             if time.monotonic() - changed > STALL_S + fetch.deadline_s:
-                raise MashbillError(
-                    f"img2dataset did nothing for {STALL_S:g} s. {_last_words(folder)}"
-                )
+                raise MashbillError(f"img2dataset did nothing for {STALL_S:g} s. {_last_words(folder)}")
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
     # Its exit status is 0 also after a failed shard; the statistics are its mark of a whole one.
     if process.returncode != 0 or not list(folder.glob("out/*_stats.json")):
         raise MashbillError(
-            f"img2dataset ended without a result (exit status {process.returncode})."
-            f" {_last_words(folder)}"
+            f"img2dataset ended without a result (exit status {process.returncode}). {_last_words(folder)}"
         )
     return _read_answers(urls, folder)
 
 
 def _write_settings(urls: list[str], fetch: Fetch, folder: Path) -> Path:
     """What img2dataset reads (a table of these two columns only), and the launcher's settings."""
-    rows = pa.table(
-        {"row": pa.array(range(len(urls)), pa.int64()), "url": [as_sent(url) for url in urls]}
-    )
+    rows = pa.table({"row": pa.array(range(len(urls)), pa.int64()), "url": [as_sent(url) for url in urls]})
     pq.write_table(rows, folder / "urls.parquet")
     (folder / "begun").touch()
     call = {
@@ -229,9 +232,7 @@ def _launched(command: list[str], folder: Path) -> Iterator[subprocess.Popen[byt
     try:
         yield process
     finally:
-        with suppress(
-            ProcessLookupError, PermissionError
-        ):  # it is gone; macOS says so by the second
+        with suppress(ProcessLookupError, PermissionError):  # it is gone; macOS says so by the second
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if process.stdin is not None:

@@ -87,14 +87,13 @@ def guard_sockets(allowed: set[tuple[str, int]], timeout_s: float) -> None:
 
     def connect(self: socket.socket, address: Any) -> None:
         if self.family not in (socket.AF_INET, socket.AF_INET6):
-            return _plain_connect(self, address)  # multiprocessing's own
+            _plain_connect(self, address)  # multiprocessing's own
+            return
         host, port = address[:2]
         if (host, port) not in allowed and not is_public(host):
             raise GuardError(f"{host}:{port} is not a public address")
         left_s = TRANSFER.remaining_s()
-        if (
-            left_s <= 0
-        ):  # not the deadline's own text: a host that cannot be reached is worth a retry
+        if left_s <= 0:  # not the deadline's own text: a host that cannot be reached is worth a retry
             raise TimeoutError("timed out")
         self.settimeout(min(timeout_s, left_s))
         _plain_connect(self, address)

@@ -14,7 +14,8 @@ import pyarrow as pa
 from stages.image.picture import ext_for
 from stages.source.meta import meta_json
 from stages.stage import Source
-from store.errors import MashbillError
+from store.errors import MashbillError, UsageError
+from store.schema import storable
 from store.sources import RawSample
 
 SIDECARS = (".txt", ".json")
@@ -32,6 +33,10 @@ class Folder(Source):
     path: str = ""
     caption_column: str = "caption"
     shard_size: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise UsageError(f"shard_size={self.shard_size}: expected 1 or more")
 
     def identity(self) -> dict[str, Any]:
         listing = hashlib.sha256()
@@ -84,6 +89,12 @@ class Folder(Source):
         names = [path.relative_to(root).as_posix() for path in files]
         shown = [n for n in names if not any(part.startswith(".") for part in n.split("/"))]
         images = [n for n in shown if not n.endswith(SIDECARS)]
+        odd = [name for name in shown if name != storable(name)]
+        if odd:
+            raise MashbillError(
+                f"source.path={self.path}: {len(odd)} file names are not UTF-8, such as {odd[0]!a}. "
+                "Rename them; convmv does it for many."
+            )
         if not images:
             raise MashbillError(f"source.path={self.path}: no files in this folder")
         return sorted(shown if with_sidecars else images)

@@ -28,12 +28,11 @@ import sys
 import threading
 import urllib.request
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = str(Path(__file__).resolve().parents[2])
-sys.path.append(
-    ROOT
-)  # and not longer than needed: nothing else of ours may be found by img2dataset
+sys.path.append(ROOT)  # and not longer than needed: nothing else of ours may be found by img2dataset
 from stages.source.consent import Consent  # noqa: E402
 from stages.source.fetch_guards import PREFIX, Opener, guard_sockets  # noqa: E402
 
@@ -72,9 +71,7 @@ def end_with(parent: int) -> None:
             break
         children.update((child.pid, child) for child in multiprocessing.active_children())
         killed = [
-            child
-            for child in children.values()
-            if child.exitcode in (-signal.SIGKILL, -signal.SIGSEGV)
+            child for child in children.values() if child.exitcode in (-signal.SIGKILL, -signal.SIGSEGV)
         ]
         if killed:
             print(f"{PREFIX}worker {killed[0].name} was killed; out of memory?", flush=True)
@@ -84,13 +81,17 @@ def end_with(parent: int) -> None:
 
 def main(settings: dict[str, Any]) -> None:
     """One call of img2dataset; the exit status is 0 when it returned."""
+    print(f"launcher {os.getpid()}", flush=True)
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    import img2dataset  # type: ignore[import-not-found]  # it is in that environment only
+    import img2dataset
 
     img2dataset.download(**settings["call"])
 
 
 if __name__ in ("__main__", "__mp_main__"):
+    # img2dataset imports these and with our settings never uses them. They are three quarters of its
+    # start-up (in three processes each time) and call home.
+    sys.modules.update((name, ModuleType(name)) for name in ("wandb", "albumentations"))
     SETTINGS = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     install_guards(SETTINGS)
     if __name__ == "__main__":

@@ -17,9 +17,10 @@ from stages.image.picture import ext_for
 from stages.source.download import Fetch, download
 from stages.source.meta import meta_json
 from stages.stage import Source
-from store.digest import file_sha256
-from store.errors import MashbillError
+from store.digest import file_sha256, settings
+from store.errors import MashbillError, UsageError
 from store.location import Location
+from store.schema import storable
 from store.sources import RawSample
 
 FORMATS = (".parquet", ".csv", ".tsv", ".jsonl")
@@ -42,10 +43,15 @@ class Metadata(Source):
     shard_size: int = 1000
     fetch: Fetch = field(default_factory=Fetch)
 
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise UsageError(f"shard_size={self.shard_size}: expected 1 or more")
+
     def identity(self) -> dict[str, Any]:
         digests = [file_sha256(Location.of(file)) for file in self._files()]
         columns = [self.url_column, self.caption_column]
-        return {"kind": self.kind, "tables": digests, "columns": columns}
+        limits = {k: v for k, v in settings(self.fetch).items() if k != "threads"}
+        return {"kind": self.kind, "tables": digests, "columns": columns, "fetch": limits}
 
     def plan(self) -> Iterator[pa.Table]:
         rows = (row for file in self._files() for row in self._rows(file))
@@ -118,9 +124,9 @@ class Metadata(Source):
                 known = True
             url, caption = row.pop(self.url_column, None), row.pop(self.caption_column, None)
             yield {
-                "url": None if url is None else str(url),
-                "caption": None if caption is None else str(caption),
-                "meta": meta_json(row),
+                "url": None if url is None else storable(str(url)),
+                "caption": None if caption is None else storable(str(caption)),
+                "meta": storable(meta_json(row)),
                 "error": error,
             }
 

@@ -6,12 +6,14 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
 
 from distill_runs.recipe import Finetune
@@ -82,6 +84,20 @@ def write_pack(folder: Path, shard_sizes: tuple[int, ...] = (5, 3)) -> Path:
 def pack(tmp_path: Path) -> Path:
     """Eight samples in two shards."""
     return write_pack(tmp_path / "pack")
+
+
+@pytest.fixture
+def write() -> SimpleNamespace:
+    """The functions that make packs and break them."""
+    return SimpleNamespace(pack=write_pack, tar=write_tar, index=write_index, picture=picture)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

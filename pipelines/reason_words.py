@@ -1,0 +1,44 @@
+"""What each reason code means, in a few plain words."""
+
+from __future__ import annotations
+
+import re
+
+_WORDS = {
+    "url_missing": "the row had no URL",
+    "url_invalid": "the URL is not one that can be fetched",
+    "address_private": "the URL points into a private network; it was never asked",
+    "dns": "the host name does not exist",
+    "refused": "nobody answered at that address",
+    "timeout": "the server took too long",
+    "redirect": "redirected without an end",
+    "tls": "the secure connection failed",
+    "opt_out": "the site asked not to be used for training",
+    "too_many_bytes": "the file is larger than allowed",
+    "empty": "the file has no bytes",
+    "lost_by_downloader": "the downloader said nothing of this row",
+    "download_failed": "the download failed in a way not known here",
+    "repeated_row": "URL and caption of another row",
+    "unreadable_file": "the file could not be opened",
+    "not_an_image": "the bytes are no image",
+    "unsupported_format": "an image format that is not read",
+    "too_many_pixels": "the header announces more pixels than allowed",
+    "truncated": "the file ends before the picture does",
+    "corrupt": "the picture cannot be decoded",
+    "zero_size": "a side of 0 pixels",
+    "caption_missing": "no words came with it",
+    "caption_too_long": "a page of text, not a caption",
+    "too_small": "the shorter side has too few pixels",
+    "duplicate_exact": "the same bytes as a sample that stays",
+    "duplicate_near": "the same picture as a sample that stays, edited or re-encoded",
+}
+
+
+def meaning(reason: str) -> str:
+    """A phrase for a reason code; empty for codes not known here (a recipe may bring its own)."""
+    status = re.fullmatch(r"http_(\d{3})", reason)
+    if status is not None:
+        what = "refused the request" if status[1] < "500" else "failed"
+        what = {"404": "has no such page", "410": "says it is gone for good"}.get(status[1], what)
+        return f"the server {what} (status {status[1]})"
+    return _WORDS.get(reason, "")

@@ -24,7 +24,7 @@ from stages.image.perceptual_hash import PerceptualHash
 from stages.image.picture import read_small
 from stages.stage import Batch, View
 
-SETTINGS = [(4, 6.0), (6, 4.0), (6, 6.0), (6, 8.0), (6, 10.0), (8, 6.0)]
+SETTINGS = [(4, 8.0), (6, 4.0), (6, 6.0), (6, 8.0), (6, 10.0), (8, 8.0)]
 ASKED = ("quality", "size", "crop 2", "crop 5", "brightness", "caption")
 """Kinds the bar is set for: re-encoding, resizing, mild crops, brightness, caption bars."""
 

@@ -14,7 +14,9 @@ import json
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -27,7 +29,11 @@ from stages.image.size import Size
 from stages.stage import Batch, View
 
 BATCH = 64
-READERS = {View.BYTES: bytes, View.HEADER: read_header, View.SMALL: read_small}
+READERS: dict[View, Callable[[bytes], Any]] = {
+    View.BYTES: bytes,
+    View.HEADER: read_header,
+    View.SMALL: read_small,
+}
 
 
 def columns_of(folder: Path, names: list[str]) -> pa.Table:

@@ -167,9 +167,10 @@ def _title(run: Finetune, pack: Pack) -> str:
 
 def _summary(run: Finetune, pack: Pack, denoiser: Denoiser, losses: Sequence[float]) -> dict[str, Any]:
     tenth = max(1, len(losses) // 10)
+    recipe = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(run).items()}
     return {
         "method": "finetune",
-        "recipe": asdict(run),
+        "recipe": recipe,
         "dataset": pack.dataset,
         "version": pack.version,
         "pack": {

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     built = add("build", _build, "build a dataset version from a recipe")
     built.add_argument("recipe", help="l-orig, l-pp, ... or path/to/file.py:function")
     _settable(built)
-    built.add_argument("--workers", type=int, default=WORKERS, help=f"processes (default {WORKERS})")
+    built.add_argument("--workers", type=_count, default=WORKERS, help=f"processes (default {WORKERS})")
     built.add_argument("--dry-run", action="store_true", help="say what would be made, make nothing")
     _json(built)
 
@@ -126,6 +126,12 @@ def _settable(command: argparse.ArgumentParser) -> None:
 
 def _json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return int(text)
 
 
 def _check_ray(address: str) -> None:

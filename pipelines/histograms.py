@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -118,10 +119,9 @@ def logarithmic(
     edges = np.linspace(low, high, BINS + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         clipped = np.clip(np.log2(np.maximum(values, 0)), low, high)
-    labels = [_range(2.0**a, 2.0**b, axis.unit) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    labels = [_range(2.0**a, 2.0**b, axis.unit) for a, b in pairwise(edges)]
     ticks = [((math.log2(v) - low) / (high - low) * 100, label) for v, label in marks.items()]
-    guided = _histogram(axis, values, kept, (clipped, edges), labels, ticks)
-    return guided
+    return _histogram(axis, values, kept, (clipped, edges), labels, ticks)
 
 
 def _histogram(

@@ -146,7 +146,7 @@ def _numbers(samples: pa.Table, name: str) -> np.ndarray:
     """float64 [n], NaN where there is no value or no such column."""
     if name not in samples.column_names:
         return np.full(samples.num_rows, np.nan)
-    return samples[name].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
+    return np.asarray(samples[name].cast(pa.float64()).to_numpy())
 
 
 def _min_side(manifest: dict[str, Any]) -> float | None:

@@ -167,5 +167,7 @@ def _crops(rows: pa.Table, kept: np.ndarray) -> np.ndarray:
         lost = 1 - pc.fill_null(share, 1.0).to_numpy().astype(np.float64)
     third = CROPS // 3
     worst = np.argsort(-lost, kind="stable")
-    picked = [*np.flatnonzero(moved)[:third], *worst[lost[worst] > 0][:third], *range(len(cutting))]
-    return cutting[np.array(list(dict.fromkeys(picked))[:CROPS], dtype=np.int64)]
+    usual = range(min(CROPS, len(cutting)))
+    picked = [*np.flatnonzero(moved)[:third], *worst[lost[worst] > 0][:third], *usual]
+    first = np.array(list(dict.fromkeys(picked))[:CROPS], dtype=np.int64)
+    return np.asarray(cutting[first])

@@ -41,21 +41,20 @@ def file_sha256(location: Location) -> str:
 class TableDigest:
     """SHA-256 of a table's values, the same however its rows are cut into batches.
 
-    Per column it hashes the nulls, the values (zero where null) and for strings their lengths, so two
-    tables agree exactly when their column names, types, values and row order agree.
+    Per column it hashes the nulls, the values (zero where null) and for strings and lists their
+    lengths, each apart from the others, so two tables agree exactly when their column names, types,
+    values and row order agree.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self._hashes = {name: [hashlib.sha256() for _ in range(3)] for name in schema.names}
+        self._hashes = {f.name: [hashlib.sha256() for _ in range(_count(f.type))] for f in schema}
 
     def update(self, batches: Iterable[pa.RecordBatch]) -> TableDigest:
         for batch in batches:
             for name in self.schema.names:
-                column = batch.column(name)
-                nulls, lengths, values = self._hashes[name]
-                nulls.update(np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.uint8))
-                for part, chosen in zip(_parts(column), (lengths, values), strict=True):
+                streams = _streams(batch.column(name))
+                for part, chosen in zip(streams, self._hashes[name], strict=True):
                     chosen.update(part)
         return self
 
@@ -72,6 +71,20 @@ def table_digest(table: pa.Table) -> str:
     return TableDigest(table.schema).update(table.to_batches()).hexdigest()
 
 
+def _count(kind: pa.DataType) -> int:
+    """How many streams ``_streams`` gives for a type."""
+    return 2 + _count(kind.value_type) if pa.types.is_list(kind) else 3
+
+
+def _streams(column: pa.Array) -> list[bytes]:
+    """Nulls, lengths and values of one column piece; of a list its nulls, lengths and its items' streams."""
+    nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.uint8).tobytes()
+    if not pa.types.is_list(column.type):
+        return [nulls, *_parts(column)]
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    return [nulls, lengths.astype("<i8").tobytes(), *_streams(column.flatten())]
+
+
 def _parts(column: pa.Array) -> tuple[bytes, bytes]:
     """Lengths (empty for fixed-width types) and values of one column piece, as bytes."""
     kind = column.type
@@ -85,10 +98,6 @@ def _parts(column: pa.Array) -> tuple[bytes, bytes]:
         return b"", b"".join(item or b"" for item in column.to_pylist())
     if pa.types.is_boolean(kind):
         column = column.cast(pa.uint8())
-    if pa.types.is_list(kind):
-        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        inner = _parts(column.flatten())
-        return lengths.astype("<i8").tobytes() + inner[0], inner[1]
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise TypeError(f"no digest for columns of type {kind}")
     values = pc.fill_null(column, pa.scalar(0, column.type)).to_numpy(zero_copy_only=False)

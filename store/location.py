@@ -125,7 +125,8 @@ class Location:
                 return [os.pread(file.fileno(), size, offset) for offset, size in ranges]
         starts = [offset for offset, _ in ranges]
         ends = [offset + size for offset, size in ranges]
-        return list(self.filesystem.cat_ranges([self.path] * len(starts), starts, ends))
+        paths = [self.path] * len(starts)
+        return list(self.filesystem.cat_ranges(paths, starts, ends, on_error="raise"))
 
     def open(self) -> Any:
         """A binary file for reading, seekable; the caller closes it."""

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from store.errors import MashbillError, UsageError
 from tinyworld.caption import caption
 from tinyworld.kinds import MIN_SAMPLES
-from tinyworld.picture import Shown, write_file
+from tinyworld.picture import Shown, end_with_parent, write_file
 from tinyworld.plan import CLOSED_PORT, Row, plan
 from tinyworld.scene import attributes
 
@@ -113,7 +113,7 @@ def _pool(workers: int) -> Iterator[Any]:
         yield lambda jobs: map(write_file, jobs)
         return
     # Spawned: a fork would copy the threads of a server that runs in this process.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         yield lambda jobs: pool.map(write_file, jobs, chunksize=16)
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import random
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
@@ -69,6 +72,18 @@ def render(picture: Picture) -> Rendered:
     if picture.damage:
         data = DAMAGES[picture.damage](data)
     return Rendered(data, image.width, image.height, found)
+
+
+def end_with_parent() -> None:
+    """Start of a drawing process: it ends when the process that started it is gone, even if killed."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def write_file(job: tuple[str, Picture]) -> Shown:

@@ -88,7 +88,7 @@ def misplacement(luma: np.ndarray, target: np.ndarray) -> np.ndarray:
     remainder = (target - fitted).reshape(len(luma), -1, 1)
     normal = system.swapaxes(1, 2) @ system
     scale = np.trace(normal[:, :4, :4], axis1=1, axis2=2)[:, None, None] / 4
-    ridge = np.diag(np.float32([1, 1, 1, 1, 0, 0])) * (0.02 * scale + 1) + np.eye(6) * 1e-3
+    ridge = np.diag([1.0, 1.0, 1.0, 1.0, 0.0, 0.0]) * (0.02 * scale + 1) + np.eye(6) * 1e-3
     solved = np.linalg.solve(normal + ridge, system.swapaxes(1, 2) @ remainder)
     return np.asarray(solved[:, :4, 0].clip(-0.6, 0.6), np.float32)
 

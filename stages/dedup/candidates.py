@@ -37,7 +37,7 @@ class Candidates:
         """The numbers of all images that occur, sorted."""
         return np.union1d(self.better, self.worse)
 
-    def slice(self, start: int, stop: int) -> Candidates:
+    def rows(self, start: int, stop: int) -> Candidates:
         return self._each(slice(start, stop))
 
     def where(self, keep: np.ndarray) -> Candidates:

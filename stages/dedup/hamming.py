@@ -89,6 +89,6 @@ def _shared_blocks(left: int, right: int, radius: int) -> int:
     def cost(shared: int) -> float:
         joins = comb(radius + shared, shared)
         bits = 64 * shared // (radius + shared)
-        return joins * (20_000 + left + right + _SKEW * left * right / 2**bits)
+        return joins * (20_000 + left + right + _SKEW * left * right / float(2**bits))
 
     return min(range(1, _MAX_SHARED_BLOCKS + 1), key=cost)

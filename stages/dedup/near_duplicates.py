@@ -57,7 +57,7 @@ class NearDuplicates(Reduction):
     )
 
     radius: int = 6
-    tolerance: float = 6.0
+    tolerance: float = 8.0
     match_flips: bool = True
 
     def reduce(self, rows: pa.Table, scratch: str) -> pa.Table:
@@ -117,7 +117,7 @@ def _stars(
     place[candidates.used] = np.arange(len(candidates.used))
     free = np.ones(count, bool)
     for start in range(0, len(candidates.better), _PAIRS_AT_ONCE):
-        some = candidates.slice(start, start + _PAIRS_AT_ONCE)
+        some = candidates.rows(start, start + _PAIRS_AT_ONCE)
         # Pairs come by their better image, best first: whoever is a copy by now stays one.
         some = some.where(free[some.better] & free[some.worse])
         same = _verified(some, pixels, place, tolerance)

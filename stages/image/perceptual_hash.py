@@ -6,7 +6,7 @@ two hashes differ in an even number of bits.
 
 The other hashes are computed from the same 32 x 32 luma: a part (``REGIONS``) by band-limited
 interpolation, the mirror image by the sign of the odd horizontal coefficients. They let a cropped,
-captioned or mirrored copy meet its original. ``thumbnail`` is the second signal of a match (``Thumbnails``).
+captioned or mirrored copy meet its original. ``thumbnail`` is the second signal of a match.
 """
 
 from __future__ import annotations
@@ -106,8 +106,9 @@ def _shrink(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     color = np.empty((len(images), CHROMA_SIDE, CHROMA_SIDE, 3), np.uint8)
     for row, pixels in enumerate(images):
         image = Image.fromarray(pixels)
-        luma[row] = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-        color[row] = image.resize((CHROMA_SIDE, CHROMA_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
+        luma[row] = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+        cells = image.resize((CHROMA_SIDE, CHROMA_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
+        color[row] = np.asarray(cells)
     return luma, color
 
 

@@ -67,7 +67,7 @@ class Folder(Source):
 
     def _sidecars(self, file: Path) -> tuple[str | None, str | None]:
         text, data = file.with_suffix(".txt"), file.with_suffix(".json")
-        caption = text.read_text("utf-8", "replace").strip("\r\n") if text.is_file() else None
+        caption = text.read_bytes().decode("utf-8", "replace").strip("\r\n") if text.is_file() else None
         if not data.is_file():
             return caption, None
         try:
@@ -83,7 +83,7 @@ class Folder(Source):
 
     def _files(self, with_sidecars: bool) -> list[str]:
         root = Path(self.path)
-        if not root.is_dir():
+        if not self.path or not root.is_dir():
             raise MashbillError(f"source.path={self.path}: no such folder")
         files = (path for path in root.rglob("*") if path.is_file())
         names = [path.relative_to(root).as_posix() for path in files]

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,9 +47,8 @@ def test_the_grid_shows_the_pictures_it_is_given(tmp_path: Path) -> None:
 
     colors = torch.eye(3)[:, :, None, None].expand(3, 3, 4, 4) * 2 - 1
     draw_grid(tmp_path / "grid.png", colors, ["red", "green", "blue"], "title")
-    shown = dict(
-        (color, count) for count, color in Image.open(tmp_path / "grid.png").convert("RGB").getcolors(1 << 24)
-    )
+    counts = Image.open(tmp_path / "grid.png").convert("RGB").getcolors(1 << 24)
+    shown = {color: count for count, color in counts}
     assert min(shown[color] for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))) > 10_000
 
 
@@ -66,12 +66,12 @@ def test_same_seed_same_run_and_the_callers_random_state_stays(
 
 
 def test_it_learns(pack: Path, small: Recipe, tmp_path: Path) -> None:
-    recipe = small(steps=60, learning_rate=5e-3, log_every_steps=7, num_sample_steps=2)
+    recipe = small(steps=40, learning_rate=5e-3, log_every_steps=7, num_sample_steps=2)
     loss = finetune(recipe, str(pack), str(tmp_path / "run"), progress=False)["loss"]
     assert loss["first"] > 0.8
     assert loss["mean_of_last_tenth"] < 0.5 * loss["first"]
     steps = [row["step"] for row in read_metrics(tmp_path / "run")]
-    assert steps == [1, 7, 14, 21, 28, 35, 42, 49, 56, 60]
+    assert steps == [1, 7, 14, 21, 28, 35, 40]
 
 
 def test_a_loaded_run_predicts_the_same(pack: Path, small: Recipe, tmp_path: Path) -> None:
@@ -177,15 +177,12 @@ def test_a_recipe_out_of_range_is_refused(small: Recipe, fields: dict[str, Any])
         small(**fields)
 
 
-def test_what_is_no_run_is_refused(pack: Path, small: Recipe, tmp_path: Path) -> None:
+def test_what_is_no_run_is_refused(pack: Path, small: Recipe) -> None:
     with pytest.raises(UsageError, match=r"no run\.json"):
         load_run(pack)
-    finetune(small(steps=1), str(pack), str(tmp_path / "run"), progress=False)
-    summary = json.loads((tmp_path / "run/run.json").read_text())
-    summary["recipe"]["of_tomorrow"] = 1
-    (tmp_path / "run/run.json").write_text(json.dumps(summary))
+    (pack / "run.json").write_text(json.dumps({"recipe": asdict(small()) | {"of_tomorrow": 1}}))
     with pytest.raises(MashbillError, match="of_tomorrow"):
-        load_run(tmp_path / "run")
+        load_run(pack)
 
 
 def test_recipes_import_without_torch() -> None:

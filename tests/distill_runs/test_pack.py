@@ -45,7 +45,7 @@ def test_a_folder_with_odd_characters(tmp_path: Path, write: SimpleNamespace) ->
 
 def test_a_folder_without_a_pack_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(UsageError, match="no pack.json"):
+        with pytest.raises(UsageError, match=r"no pack\.json"):
             open_pack(folder, "train")
 
 

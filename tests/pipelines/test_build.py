@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +130,12 @@ def test_two_builds_of_one_recipe_at_once(
     tmp_path: Path, photos: Any, command: Any, folder_source: Any
 ) -> None:
     start, environment = command
-    line = [*start, "build", "l-orig", "--store", str(tmp_path / "store"), "--workers", "2", *SMALL]
-    line += folder_source(photos.path, shard_size=4)
-    pipe = subprocess.PIPE
-    both = [subprocess.Popen(line, env=environment, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    line = [*start, "build", "l-orig", "--store", str(tmp_path / "store"), *SMALL, "--workers"]
+    source, pipe = folder_source(photos.path, shard_size=4), subprocess.PIPE
+    both = [
+        subprocess.Popen([*line, n, *source], env=environment, stdout=pipe, stderr=pipe, text=True)
+        for n in ("1", "2")
+    ]
     ends = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], ends
     versions = {out.split('"version": "')[1][:12] for out, _ in ends}

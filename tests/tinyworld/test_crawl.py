@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -194,3 +198,21 @@ def test_the_documentation_lists_every_kind() -> None:
     for kind in KINDS:
         outcome = f"`{kind.reason}`" if kind.reason else "kept"
         assert f"| `{kind.name}` | {kind.share * 100:.1f} % | {outcome} | {kind.meaning} |" in page
+
+
+def test_a_killed_maker_leaves_no_process_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tinyworld", "make", str(tmp_path), "--samples", "5000"]
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as maker:
+        assert maker.stdout is not None
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.glob("www/*/*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        maker.kill()
+        # The drawing processes hold the other end of this pipe: it ends when the last of them has.
+        reader = threading.Thread(target=maker.stdout.read, daemon=True)
+        reader.start()
+        reader.join(timeout=30)
+        assert not reader.is_alive()
+    assert any(tmp_path.glob("www/*/*"))
+    assert not (tmp_path / "crawl.parquet").exists()

@@ -104,7 +104,7 @@ def _train(
 ) -> list[dict[str, float]]:
     """Take every step; returns the rows of ``metrics.jsonl``, which it writes."""
     parameters = list(denoiser.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=run.learning_rate)
+    optimizer = torch.optim.AdamW(parameters, lr=run.learning_rate, fused=True)
     metrics: list[dict[str, float]] = []
     bar = tqdm(total=run.steps, desc=run.name, unit="step", disable=not progress)
     with bar, (folder / "metrics.jsonl").open("w") as log:

@@ -71,7 +71,8 @@ def _labels(values: Any) -> Labels:
 
 def _numbers(labels: Labels) -> np.ndarray:
     """int64 [n]: the same number for the same label."""
-    return np.unique(labels.astype(str), return_inverse=True)[1].astype(np.int64)
+    encoded = pa.array(labels, pa.string()).dictionary_encode()
+    return np.asarray(encoded.indices.to_numpy(), np.int64)
 
 
 def _count_pairs(numbers: np.ndarray) -> int:

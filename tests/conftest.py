@@ -10,6 +10,7 @@ import os
 import struct
 import subprocess
 import sys
+import uuid
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ import pytest
 from PIL import Image
 
 from pipelines.cli import main
+from pipelines.executors import Serial
+from pipelines.intake import take_in
+from stages.stage import Source
+from store.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 240
@@ -201,3 +206,22 @@ def built(
     done = cli("build", "l-orig", "--store", store, *folder_source(photos.path), *options)
     assert done.code == 0, done.err
     return store, done.json
+
+
+@pytest.fixture
+def taken(tmp_path: Path) -> Callable[[Source], list[dict[str, Any]]]:
+    """Takes a source into a new store; its rows in order, with ``image`` (bytes) and ``tar`` (URL)."""
+
+    def take(source: Source) -> list[dict[str, Any]]:
+        store = open_store(tmp_path / f"store-{uuid.uuid4().hex}", create=True)
+        stored, _ = take_in(store, source, Serial(), lambda what, done, total: None)
+        rows = []
+        for shard in stored.shards():
+            tar = stored.tar(shard)
+            for row in stored.rows(shard).to_pylist():
+                place = (row["image_offset"], row["image_size"])
+                image = None if place[0] is None else tar.read_ranges([place])[0]
+                rows.append(row | {"image": image, "tar": tar.url})
+        return rows
+
+    return take

@@ -159,9 +159,9 @@ class Metadata(Source):
                 header = next(lines, None)
                 if header is not None:
                     self._check_columns(header, file)
-            for line in lines:
+            for line in filter(None, lines):  # an empty line is no row
                 names = header or [str(number) for number in range(len(line))]
-                yield dict(zip(names, line, strict=False))
+                yield dict.fromkeys(names) | dict(zip(names, line, strict=False))
 
 
 PLANNED = ("url", "caption", "meta", "error")

@@ -116,7 +116,7 @@ def small() -> Callable[..., Finetune]:
             text_channels=16,
             text_buckets=64,
             num_samples=3,
-            num_sample_steps=3,
+            num_sample_steps=2,
         )
         return replace(base, **fields)
 

@@ -57,7 +57,7 @@ def test_same_seed_same_run_and_the_callers_random_state_stays(
 ) -> None:
     state = torch.get_rng_state()
     for name, seed in (("one", 0), ("two", 0), ("three", 1)):
-        finetune(small(steps=4, seed=seed), str(pack), str(tmp_path / name), progress=False)
+        finetune(small(steps=2, seed=seed), str(pack), str(tmp_path / name), progress=False)
     assert torch.equal(state, torch.get_rng_state())
     for file in ("metrics.jsonl", "samples.png", "checkpoint/unet/diffusion_pytorch_model.safetensors"):
         one, two, three = ((tmp_path / name / file).read_bytes() for name in ("one", "two", "three"))
@@ -66,12 +66,12 @@ def test_same_seed_same_run_and_the_callers_random_state_stays(
 
 
 def test_it_learns(pack: Path, small: Recipe, tmp_path: Path) -> None:
-    recipe = small(steps=40, learning_rate=5e-3, log_every_steps=7, num_sample_steps=2)
+    recipe = small(steps=25, learning_rate=1e-2, log_every_steps=7, num_sample_steps=2)
     loss = finetune(recipe, str(pack), str(tmp_path / "run"), progress=False)["loss"]
     assert loss["first"] > 0.8
     assert loss["mean_of_last_tenth"] < 0.5 * loss["first"]
     steps = [row["step"] for row in read_metrics(tmp_path / "run")]
-    assert steps == [1, 7, 14, 21, 28, 35, 40]
+    assert steps == [1, 7, 14, 21, 25]
 
 
 def test_a_loaded_run_predicts_the_same(pack: Path, small: Recipe, tmp_path: Path) -> None:

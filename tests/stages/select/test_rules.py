@@ -1,0 +1,93 @@
+"""Each select rule and the split on rows with known answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from stages.select.caption_length import CaptionLength
+from stages.select.keep_best import KeepBest
+from stages.select.min_side import MinSide
+from stages.select.readable import Readable
+from stages.select.split import Split
+from stages.stage import Batch, SelectStage
+from store.errors import UsageError
+
+
+def decide(rule: SelectStage, **columns: Any) -> list[str | None]:
+    count = len(next(iter(columns.values())))
+    ids = {"sample_id": [f"{number:024x}" for number in range(count)]}
+    return list(rule.decide(pa.table(ids | columns)).to_pylist())
+
+
+def texts(*values: str | None) -> pa.Array:
+    return pa.array(values, pa.string())
+
+
+def test_readable_gives_the_reason_it_was_told() -> None:
+    header, decoded = texts(None, "zero_size", None), texts(None, "corrupt", "truncated")
+    assert decide(Readable(), header_error=header, decode_error=decoded) == [None, "zero_size", "truncated"]
+
+
+def test_caption_length_counts_characters_not_bytes() -> None:
+    captions = texts(None, "", "a", "雪" * 4, "雪" * 5)
+    missing, long = "caption_missing", "caption_too_long"
+    assert decide(CaptionLength(max_chars=4), caption=captions) == [missing, missing, None, None, long]
+
+
+def test_min_side_looks_at_the_shorter_side() -> None:
+    sides = [(300, 300), (299, 1000), (1000, 299), (4000, 300)]
+    width, height = (pa.array(side, pa.int32()) for side in zip(*sides, strict=True))
+    assert decide(MinSide(), width=width, height=height) == [None, "too_small", "too_small", None]
+
+
+BEST = [
+    # cluster, width, height, sharpness, caption, content -> reason
+    ("a", 100, 100, 1.0, "x", "1", "duplicate_near"),
+    ("a", 200, 100, 0.1, "x", "2", None),  # most pixels
+    ("b", 100, 100, 1.0, "x", "3", "duplicate_near"),
+    ("b", 100, 100, 2.0, "x", "4", None),  # sharpest
+    ("c", 100, 100, 1.0, "short", "5", "duplicate_exact"),
+    ("c", 100, 100, 1.0, "longer", "5", None),  # longest caption
+    ("d", 100, 100, None, None, "6", None),  # smallest id
+    ("d", 100, 100, None, None, "6", "duplicate_exact"),
+    (None, 100, 100, 1.0, "x", "7", None),  # in no cluster: alone
+    (None, 100, 100, 1.0, "x", "7", None),
+    ("e", 50_000, 50_000, 1.0, "x", "8", None),  # more pixels than 32 bits hold
+    ("e", 40_000, 50_000, 1.0, "x", "9", "duplicate_near"),
+]
+
+
+def test_keep_best_of_each_cluster() -> None:
+    cluster, width, height, sharpness, caption, content, reasons = zip(*BEST, strict=True)
+    found = decide(
+        KeepBest(),
+        cluster_id=texts(*cluster),
+        width=pa.array(width, pa.int32()),
+        height=pa.array(height, pa.int32()),
+        sharpness=pa.array(sharpness, pa.float32()),
+        caption=texts(*caption),
+        sha256=texts(*content),
+    )
+    assert found == list(reasons)
+
+
+def split(stage: Split, ids: list[str]) -> list[str]:
+    return list(stage.open()(Batch(len(ids), {"sample_id": ids}))["split"])
+
+
+def test_a_share_of_samples_goes_to_validation_and_stays_there() -> None:
+    ids = [f"{number:024x}" for number in range(4000)]
+    found = split(Split(validation_share=0.1), ids)
+    assert 320 < found.count("validation") < 480
+    assert split(Split(validation_share=0.1), ids[::-1]) == found[::-1]
+    larger = split(Split(validation_share=0.2), ids)
+    assert all(more == "validation" for less, more in zip(found, larger, strict=True) if less == "validation")
+    assert split(Split(validation_share=0.1, seed=1), ids) != found
+    assert set(split(Split(validation_share=0), ids)) == {"train"}
+    assert set(split(Split(validation_share=1), ids)) == {"validation"}
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(UsageError, match="0 to 1"):
+            Split(validation_share=share)

@@ -24,7 +24,7 @@ from stages.image.perceptual_hash import PerceptualHash
 from stages.image.picture import read_small
 from stages.stage import Batch, View
 
-SETTINGS = [(4, 8.0), (6, 4.0), (6, 6.0), (6, 8.0), (6, 10.0), (8, 8.0)]
+SETTINGS = [(4, 10.0), (6, 4.0), (6, 6.0), (6, 8.0), (6, 10.0), (6, 12.0), (8, 10.0)]
 ASKED = ("quality", "size", "crop 2", "crop 5", "brightness", "caption")
 """Kinds the bar is set for: re-encoding, resizing, mild crops, brightness, caption bars."""
 
@@ -110,13 +110,15 @@ def described(files: dict[str, bytes]) -> pa.Table:
         "width": pa.array([1] * count, pa.int32()),
         "height": pa.array([1] * count, pa.int32()),
         "sharpness": pa.array([0.0] * count, pa.float32()),
+        "num_bytes": pa.array([1] * count, pa.int64()),
     }
     small = [read_small(each) for each in data]
     for stage in (ContentHash(), PerceptualHash()):
         images = data if stage.view is View.BYTES else small
         written = stage.open()(Batch(count, {}, images, [None] * count))
         for field in stage.writes:
-            columns[field.name] = pa.array(written[field.name], field.type)
+            if field.name not in columns:
+                columns[field.name] = pa.array(written[field.name], field.type)
     return pa.table(columns)
 
 

@@ -48,17 +48,21 @@ def draw_grid(path: Path, images_BCHW: Tensor, prompts: Sequence[str], title: st
     """Pictures, float [B, 3, H, W] in [-1, 1], each with its prompt below, as enlarged pixels."""
     columns = min(COLUMNS, len(prompts))
     rows = -(-len(prompts) // columns)
-    figure = Figure(figsize=(2.6 * columns, 3.45 * rows + 0.4), dpi=110, layout="constrained")
+    captions = [_wrapped(prompt) for prompt in prompts]
+    row_inches = 2.75 + 0.17 * max(caption.count("\n") + 1 for caption in captions)
+    size = (2.6 * columns, row_inches * rows + 0.4)
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
     cells = list(figure.subplots(rows, columns, squeeze=False).flat)
     pixels_BHWC = ((images_BCHW + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     for axes in cells:
         axes.set_axis_off()
-    for axes, pixels_HWC, prompt in zip(cells, pixels_BHWC, prompts, strict=False):
+        axes.set_anchor("N")
+    for axes, pixels_HWC, caption in zip(cells, pixels_BHWC, captions, strict=False):
         axes.imshow(pixels_HWC, interpolation="nearest")
         axes.text(
             0.5,
             -0.03,
-            _wrapped(prompt),
+            caption,
             transform=axes.transAxes,
             ha="center",
             va="top",

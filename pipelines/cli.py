@@ -100,10 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("folder")
     out.add_argument("--as", dest="form", choices=("parquet", "webdataset"), required=True)
 
-    run = add("distill", _distill, "train on a pack")
-    run.add_argument("recipe", help="finetune-tiny, ... or path/to/file.py:function")
-    _settable(run)
-    _json(run)
+    trained = add("distill", _distill, "train on a pack")
+    trained.add_argument("recipe", help="finetune-tiny, ... or path/to/file.py:function")
+    _settable(trained)
+    _json(trained)
     return parser
 
 

@@ -77,6 +77,7 @@ def _packs(version: Version, manifest: dict[str, Any], columns: dict[str, Any]) 
     return [
         {"pack": name, "tar": (version.pack(name) / tar).url, "key": columns["sample_id"]}
         for name in manifest["packs"]
+        if columns["sample_id"] not in (version.pack(name) / "pack.json").read_json()["dropped_samples"]
     ]
 
 

@@ -47,12 +47,12 @@ def run_pass(unit: PassUnit) -> int:
     rows = source.rows(unit.shard)
     columns = _inputs(unit, rows)
     written: dict[str, dict[str, list[Any]]] = {step.stage.name: {} for step in unit.steps}
-    top = max(step.stage.view for step in unit.steps)
+    top = max(step.stage.view for step in unit.steps if isinstance(step.stage, MapStage))
     places = list(zip(rows["image_offset"].to_pylist(), rows["image_size"].to_pylist(), strict=True))
     for start in range(0, rows.num_rows, BATCH_ROWS):
         stop = min(start + BATCH_ROWS, rows.num_rows)
-        data = _read(unit, places[start:stop]) if top > View.NONE else [None] * (stop - start)
-        seen = Seen(data)
+        nothing: list[bytes | None] = [None] * (stop - start)
+        seen = Seen(_read(unit, places[start:stop]) if top > View.NONE else nothing)
         for first, last in _pieces(seen, top):
             _run_batch(unit, columns, written, seen, (start + first, start + last), start)
     for step in unit.steps:

@@ -48,14 +48,14 @@ def paths(value: Any, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any
     if _choices(value):
         found[*prefix, "kind"] = value.kind
     for name, item in _children(value):
-        nested = is_dataclass(item) or (isinstance(item, tuple) and any(map(is_dataclass, item)))
+        nested = is_dataclass(item) or (isinstance(item, tuple) and all(map(is_dataclass, item)) and item)
         found |= paths(item, (*prefix, name)) if nested else {(*prefix, name): item}
     return found
 
 
 def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, tuple):
-        return [(item.name, item) for item in value if is_dataclass(item)]
+        return [(stage.name, stage) for stage in value]
     return [(f.name, getattr(value, f.name)) for f in fields(value)]
 
 

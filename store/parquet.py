@@ -15,7 +15,7 @@ def table_bytes(table: pa.Table) -> bytes:
     """One Parquet file (zstd) in memory. The same table gives the same bytes."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def write_table(location: Location, table: pa.Table) -> None:

@@ -1,8 +1,9 @@
-"""A tiny text-to-image model, trained from nothing on a pack.
+"""A tiny text-to-image model, trained from nothing on a pack for a minute.
 
-Shows that a pack can be trained on; the pictures are color and layout, not detail.
-Run: ``mashbill distill finetune_tiny``. One CPU core: under a minute. 1.3 M parameters.
-Expected: the loss falls from about 1 to below 0.2.
+Shows that a pack can be trained on and that the loss falls. 60 steps are far too few for pictures: the
+samples are still mostly noise.
+Run: ``mashbill distill finetune_tiny``. One CPU core: 40 seconds. 1.3 million parameters.
+Expected: the loss falls from 1.1 to about 0.15.
 """
 
 from distill_runs.recipe import Finetune
@@ -17,7 +18,7 @@ def finetune_tiny() -> Finetune:
         resolution=32,
         steps=60,
         batch_size=16,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         warmup_steps=10,
         max_grad_norm=1.0,
         caption_dropout=0.1,

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.dedup.best_first import READS, best_first
 from stages.dedup.candidates import Candidates, candidate_pairs
-from stages.dedup.same_picture import difference
+from stages.dedup.same_picture import changed_locally, difference
 from stages.image.perceptual_hash import HASH_COLUMNS, THUMBNAIL_BYTES
 from stages.stage import Reduction
 
@@ -22,8 +23,7 @@ _PAIRS_AT_ONCE = 8192
 class NearDuplicates(Reduction):
     """Writes the cluster of every readable image; null where there is none.
 
-    Samples are ordered best first: most pixels, sharpest, longest caption, smallest ``sample_id``. In
-    this order each one joins the best earlier one that is not itself a copy and that it matches,
+    Samples are ordered best first (``best_first``). In this order each one joins the best earlier one that is not itself a copy and that it matches,
     or begins a cluster of its own. So every copy matches its representative directly; copies of copies
     never join strangers.
 
@@ -40,11 +40,8 @@ class NearDuplicates(Reduction):
     version: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = (
         "sha256",
-        "width",
-        "height",
-        "sharpness",
-        "caption",
         "thumbnail",
+        *READS,
         *HASH_COLUMNS,
     )
     writes: ClassVar[pa.Schema] = pa.schema(
@@ -57,11 +54,11 @@ class NearDuplicates(Reduction):
     )
 
     radius: int = 6
-    tolerance: float = 8.0
+    tolerance: float = 10.0
     match_flips: bool = True
 
     def reduce(self, rows: pa.Table, scratch: str) -> pa.Table:
-        order = _best_first(rows)
+        order = best_first(rows)
         ranked = rows.take(pa.array(order))
         file = _first_of_same_bytes(ranked["sha256"])
         readable = ranked["thumbnail"].is_valid().to_numpy()
@@ -78,20 +75,6 @@ class NearDuplicates(Reduction):
         return _columns(ranked["sample_id"], keeper, bits, keeper == file, readable).take(
             pa.array(np.argsort(order))
         )
-
-
-def _best_first(rows: pa.Table) -> np.ndarray:
-    """Row numbers from the best sample to the worst, the same for any order of rows."""
-    pixels = pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64()))
-    keys = {
-        "pixels": pc.fill_null(pixels, 0),
-        "sharpness": pc.fill_null(rows["sharpness"].cast(pa.float64()), 0.0),
-        "caption": pc.fill_null(pc.utf8_length(rows["caption"]), 0),
-        "sample_id": rows["sample_id"],
-    }
-    descending = [(name, "descending") for name in ("pixels", "sharpness", "caption")]
-    order = pc.sort_indices(pa.table(keys), sort_keys=[*descending, ("sample_id", "ascending")])
-    return np.asarray(order.to_numpy())
 
 
 def _first_of_same_bytes(sha256: pa.ChunkedArray) -> np.ndarray:
@@ -133,8 +116,9 @@ def _verified(pairs: Candidates, pixels: np.ndarray, place: np.ndarray, toleranc
     for number, comparison in enumerate(pairs.comparisons):
         rows = np.flatnonzero(pairs.comparison == number)
         if rows.size:
-            better, worse = place[pairs.better[rows]], place[pairs.worse[rows]]
-            same[rows] = difference(pixels[better], pixels[worse], comparison) <= tolerance
+            better, worse = pixels[place[pairs.better[rows]]], pixels[place[pairs.worse[rows]]]
+            same[rows] = difference(better, worse, comparison) <= tolerance
+            same[rows] &= ~changed_locally(better, worse, comparison.flipped)
     return same
 
 

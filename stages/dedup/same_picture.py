@@ -26,6 +26,10 @@ _STRIP_CHROMA = 0.25
 """Weights of a difference in those rows."""
 _GRAY = 6.0
 """Chroma below this everywhere: the picture is black and white."""
+_CHANGE = 18.0
+_CHANGE_RATIO = 12.0
+"""One thing was changed: a cell differs by so many gray levels, and by so many times what nine cells of
+ten stay under. Copies that were scaled, compressed or brightened reach 10 times on the tiny world."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,35 @@ def difference(better: np.ndarray, worse: np.ndarray, comparison: Comparison) ->
         again = _worst_cell(_cut(first, window), target, strips)
         least[unsure] = np.minimum(least[unsure], again)
     return least
+
+
+def changed_locally(better: np.ndarray, worse: np.ndarray, flipped: bool) -> np.ndarray:
+    """bool [n]: uint8 [n, 864] thumbnails agree nearly everywhere, but not in a few cells.
+
+    Looks at whole frames, so it says nothing (False) of pictures that were cropped or shifted: they
+    differ everywhere. The outer eighths at top and bottom, where captions and logos stand, do not count.
+    """
+    first, second = _planes(better), _planes(worse)
+    if flipped:
+        second = Planes(second.luma[..., ::-1], second.chroma[..., ::-1])
+    gain, offset = weighted_fit(first.luma, second.luma, np.ones_like(first.luma))
+    misfit = np.abs(first.luma * gain + offset - second.luma)
+    most = np.quantile(misfit, 0.85, axis=(1, 2), keepdims=True)
+    gain, offset = weighted_fit(first.luma, second.luma, (misfit <= np.maximum(most, 2)).astype(np.float32))
+    luma = np.abs(first.luma * gain + offset - second.luma)
+    # Highlights that clip change locally too; that is brightness, not another thing.
+    luma[np.maximum(first.luma * np.maximum(gain, 1), second.luma) > 225] = 0
+    saturation = _saturation(first.chroma, second.chroma)
+    color = np.abs(first.chroma * saturation - second.chroma).max(axis=1)
+    return np.asarray(_stands_out(luma) | _stands_out(color))
+
+
+def _stands_out(misfit: np.ndarray) -> np.ndarray:
+    """bool [n] of [n, s, s]: a few cells inside differ much more than the others do."""
+    strip = misfit.shape[-1] // 8
+    inside = misfit[:, strip:-strip, strip:-strip]
+    worst, usual = inside.max(axis=(1, 2)), np.quantile(inside, 0.9, axis=(1, 2))
+    return np.asarray((worst >= _CHANGE) & (worst >= _CHANGE_RATIO * np.maximum(usual, 1.5)))
 
 
 def _strips(part: Region, other: Region) -> tuple[int, int]:

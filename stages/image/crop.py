@@ -82,7 +82,7 @@ class Crop(MapStage):
 
 def candidates(width: int, height: int, aspect: float) -> dict[str, Box]:
     """The largest windows of ``aspect`` in an image: ``center``, ``start``, ``end``, or ``whole``."""
-    wide, tall = round(height * aspect), round(width / aspect)
+    wide, tall = max(1, round(height * aspect)), max(1, round(width / aspect))
     if wide < width:
         lefts = {"center": (width - wide) // 2, "start": 0, "end": width - wide}
         return {name: (left, 0, left + wide, height) for name, left in lefts.items()}

@@ -143,11 +143,17 @@ class Clip(CropScorer):
 
 
 def boxes_in(meta: str | None, field: str) -> list[list[float]]:
-    """The boxes a ``meta`` object holds under ``field``; a JSON text in it is read too."""
+    """The boxes a ``meta`` object holds under ``field``; a JSON text in it is read too.
+
+    None where that is anything else than a list of boxes: the field is the source's, not ours.
+    """
     value = json.loads(meta).get(field) if meta else None
-    if isinstance(value, str):
-        value = json.loads(value)
-    return [[float(number) for number in box[:4]] for box in value or []]
+    try:
+        listed = json.loads(value) if isinstance(value, str) else value
+        boxes = [[float(number) for number in box[:4]] for box in listed or []]
+    except (TypeError, ValueError):
+        return []
+    return boxes if all(len(box) == 4 for box in boxes) else []
 
 
 def mean_kept(

@@ -9,56 +9,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages.dedup.best_first import READS, best_first
 from stages.stage import SelectStage
 
 
 @dataclass(frozen=True)
 class KeepBest(SelectStage):
-    """Keeps one sample of each ``cluster_id``: most pixels, then sharpest, then longest caption.
+    """Keeps one sample of each ``cluster_id``, the first of them in the order of ``best_first``.
 
-    Ties end at the smaller ``sample_id``, so the answer does not depend on order. Only samples that
-    every earlier rule kept compete: a copy is not lost with a keeper that another rule drops.
+    Only samples that every earlier rule kept compete: a copy is not lost with a keeper that another
+    rule drops. The reason is ``duplicate_exact`` where the bytes are those of the kept one.
     """
 
     name: ClassVar[str] = "keep_best"
     version: ClassVar[int] = 1
-    reads: ClassVar[tuple[str, ...]] = (
-        "cluster_id",
-        "width",
-        "height",
-        "sharpness",
-        "caption",
-        "sha256",
-    )
+    reads: ClassVar[tuple[str, ...]] = ("cluster_id", "sha256", *READS)
     reasons: ClassVar[tuple[str, ...]] = ("duplicate_exact", "duplicate_near")
 
     def decide(self, rows: pa.Table) -> pa.Array:
-        if rows.num_rows == 0:
-            return pa.array([], pa.string())
-        ranked = pa.table(
-            {
-                "cluster": pc.coalesce(rows["cluster_id"], rows["sample_id"]),
-                "pixels": pc.multiply(rows["width"].cast(pa.int64()), rows["height"]),
-                "sharpness": pc.fill_null(rows["sharpness"], 0.0),
-                "caption": pc.fill_null(pc.utf8_length(rows["caption"]), 0),
-                "sample_id": rows["sample_id"],
-            }
-        )
-        order = pc.sort_indices(
-            ranked,
-            sort_keys=[
-                ("cluster", "ascending"),
-                ("pixels", "descending"),
-                ("sharpness", "descending"),
-                ("caption", "descending"),
-                ("sample_id", "ascending"),
-            ],
-        ).to_numpy()
-        clusters = np.asarray(ranked["cluster"].to_pylist(), dtype=object)[order]
-        first = np.concatenate([[True], clusters[1:] != clusters[:-1]])
-        keeper = order[np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))]
-        content = np.asarray(rows["sha256"].to_pylist(), dtype=object)
-        reasons = np.where(content[order] == content[keeper], "duplicate_exact", "duplicate_near")
-        result = np.empty(len(order), dtype=object)
-        result[order] = np.where(first, None, reasons)
-        return pa.array(result, pa.string())
+        order = best_first(rows)
+        clusters = pc.coalesce(rows["cluster_id"], rows["sample_id"]).combine_chunks()
+        cluster = clusters.dictionary_encode().indices.to_numpy()
+        first = np.full(int(cluster.max(initial=-1)) + 1, -1)
+        first[cluster[order[::-1]]] = order[::-1]  # the last to write is the best
+        keeper = first[cluster]
+        same_bytes = pc.equal(rows["sha256"], rows["sha256"].take(pa.array(keeper)))
+        reasons = pc.if_else(same_bytes, "duplicate_exact", "duplicate_near")
+        is_keeper = pa.array(keeper == np.arange(len(keeper)))
+        return pc.if_else(is_keeper, pa.scalar(None, pa.string()), reasons)

@@ -149,10 +149,11 @@ class Metadata(Source):
 
     def _separated(self, file: Path) -> Iterator[Row]:
         csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is shorter than some captions
-        quoting = csv.QUOTE_NONE if file.suffix == ".tsv" else csv.QUOTE_MINIMAL
-        delimiter = "\t" if file.suffix == ".tsv" else ","
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as opened:
-            lines = csv.reader(opened, delimiter=delimiter, quoting=quoting)
+            if file.suffix == ".tsv":
+                lines = csv.reader(opened, delimiter="\t", quoting=csv.QUOTE_NONE)
+            else:
+                lines = csv.reader(opened)
             if self.url_column.isdigit() and self.caption_column.isdigit():
                 header: list[str] | None = None
             else:

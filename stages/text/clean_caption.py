@@ -15,7 +15,9 @@ from stages.stage import Batch, MapStage
 
 _SPACE = re.compile(r"\s+")
 _HIDDEN = dict.fromkeys(
-    code for code in range(0x20000) if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Co")
+    code
+    for code in (*range(0x20000), *range(0xE0000, 0xE1000))  # between them lie ideographs only
+    if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Co")
 )
 for _code in (0x09, 0x0A, 0x0D, 0x200C, 0x200D):  # tab and line ends part words; 200C and 200D shape them
     del _HIDDEN[_code]

@@ -34,8 +34,8 @@ def test_a_run_leaves_everything(pack: Path, small: Recipe, tmp_path: Path) -> N
     rows = read_metrics(folder)
     assert [row["step"] for row in rows] == list(range(1, 13))
     assert np.isfinite([[row["loss"], row["grad_norm"], row["lr"]] for row in rows]).all()
-    assert rows[0]["lr"] == pytest.approx(1e-4)
-    assert rows[-1]["lr"] == 1e-3
+    assert rows[0]["lr"] == pytest.approx(3e-4)
+    assert rows[-1]["lr"] == 3e-3
     pictures = ["loss.png", "samples.png", "samples/step-000006.png", "samples/step-000012.png"]
     for name in pictures:
         assert len(Image.open(folder / name).convert("RGB").getcolors(1 << 24)) > 50, name

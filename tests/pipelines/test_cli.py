@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -374,3 +375,14 @@ def test_a_source_that_is_not_there(kind: str, path: str, tmp_path: Path, cli: A
     done = cli(*line, "--set", f"source.path={path}")
     assert done.code == 1, done.err
     assert "source.path" in done.message
+
+
+def test_explain_knows_what_broke_when_it_was_packed(built: Any, tmp_path: Path, cli: Any) -> None:
+    store = Path(shutil.copytree(built[0], tmp_path / "store"))
+    place = store / "datasets/l-orig" / built[1]["version"]
+    kept = next(row for row in pq.read_table(place / "samples.parquet").to_pylist() if row["kept"])
+    pack = json.loads((place / "packs/64/pack.json").read_text())
+    pack["dropped_samples"] = {kept["sample_id"]: "corrupt"}
+    (place / "packs/64/pack.json").write_text(json.dumps(pack))
+    story = cli("explain", "l-orig", kept["sample_id"], "--store", store, "--json").json
+    assert [where["pack"] for where in story["packs"]] == ["original"]

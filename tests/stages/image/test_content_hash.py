@@ -14,6 +14,7 @@ def test_known_hashes_and_no_image() -> None:
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
             None,
-        ]
+        ],
+        "num_bytes": [0, 3, None],
     }
     assert list(written) == ContentHash.writes.names

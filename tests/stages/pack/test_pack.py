@@ -138,13 +138,8 @@ def test_what_breaks_only_when_packed_is_counted(tmp_path: Path) -> None:
 def test_the_answer_describes_the_file(tmp_path: Path) -> None:
     answer, _ = packed(tmp_path, [(quadrants(64, 64), (64, 64), (0, 0, 64, 64))], 32)
     data = (tmp_path / "train-00000.tar").read_bytes()
-    assert answer == {
-        "name": "train-00000.tar",
-        "samples": 1,
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "dropped": {},
-    }
+    assert (answer["name"], answer["samples"], answer["dropped"]) == ("train-00000.tar", 1, {})
+    assert (answer["bytes"], answer["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
 
 
 @pytest.mark.parametrize(
@@ -199,6 +194,7 @@ def test_datasets_loads_a_pack(
     assert found == set(expected)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves its file open
 def test_webdataset_loads_a_pack(pack_64: Path, expected: dict[str, Any]) -> None:
     import webdataset
 

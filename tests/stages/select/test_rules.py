@@ -44,30 +44,33 @@ def test_min_side_looks_at_the_shorter_side() -> None:
 
 
 BEST = [
-    # cluster, width, height, sharpness, caption, content -> reason
-    ("a", 100, 100, 1.0, "x", "1", "duplicate_near"),
-    ("a", 200, 100, 0.1, "x", "2", None),  # most pixels
-    ("b", 100, 100, 1.0, "x", "3", "duplicate_near"),
-    ("b", 100, 100, 2.0, "x", "4", None),  # sharpest
-    ("c", 100, 100, 1.0, "short", "5", "duplicate_exact"),
-    ("c", 100, 100, 1.0, "longer", "5", None),  # longest caption
-    ("d", 100, 100, None, None, "6", None),  # smallest id
-    ("d", 100, 100, None, None, "6", "duplicate_exact"),
-    (None, 100, 100, 1.0, "x", "7", None),  # in no cluster: alone
-    (None, 100, 100, 1.0, "x", "7", None),
-    ("e", 50_000, 50_000, 1.0, "x", "8", None),  # more pixels than 32 bits hold
-    ("e", 40_000, 50_000, 1.0, "x", "9", "duplicate_near"),
+    # cluster, width, height, sharpness, caption, content, bytes -> reason
+    ("a", 100, 100, 1.0, "x", "1", 10, "duplicate_near"),
+    ("a", 200, 100, 0.1, "x", "2", 10, None),  # most pixels
+    ("b", 100, 100, 1.0, "x", "3", 10, "duplicate_near"),
+    ("b", 100, 100, 2.0, "x", "4", 10, None),  # sharpest
+    ("c", 100, 100, 1.0, "short", "5", 10, "duplicate_exact"),
+    ("c", 100, 100, 1.0, "longer", "5", 10, None),  # longest caption
+    ("d", 100, 100, None, None, "6", 10, None),  # smallest id
+    ("d", 100, 100, None, None, "6", 10, "duplicate_exact"),
+    ("f", 100, 100, 1.09, "x", "a", 10, "duplicate_near"),  # compressed again: hardly sharper
+    ("f", 100, 100, 1.02, "x", "b", 20, None),  # most bytes
+    (None, 100, 100, 1.0, "x", "7", 10, None),  # in no cluster: alone
+    (None, 100, 100, 1.0, "x", "7", 10, None),
+    ("e", 50_000, 50_000, 1.0, "x", "8", 10, None),  # more pixels than 32 bits hold
+    ("e", 40_000, 50_000, 1.0, "x", "9", 10, "duplicate_near"),
 ]
 
 
 def test_keep_best_of_each_cluster() -> None:
-    cluster, width, height, sharpness, caption, content, reasons = zip(*BEST, strict=True)
+    cluster, width, height, sharpness, caption, content, num_bytes, reasons = zip(*BEST, strict=True)
     found = decide(
         KeepBest(),
         cluster_id=texts(*cluster),
         width=pa.array(width, pa.int32()),
         height=pa.array(height, pa.int32()),
         sharpness=pa.array(sharpness, pa.float32()),
+        num_bytes=pa.array(num_bytes, pa.int64()),
         caption=texts(*caption),
         sha256=texts(*content),
     )

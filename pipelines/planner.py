@@ -41,7 +41,8 @@ def plan(dataset: Dataset, source_fingerprint: str) -> list[Step]:
             raise UsageError(f"recipe {dataset.name}: two stages are named {stage.name}")
         reads = {column: writer(steps, column, stage, dataset.name) for column in stage.reads}
         inputs = {column: step.fingerprint for column, step in reads.items() if step}
-        key = {"stage": settings(stage), "reads": inputs, "source": source_fingerprint}
+        written = [[column.name, str(column.type)] for column in stage.writes]
+        key = {"stage": settings(stage), "writes": written, "reads": inputs, "source": source_fingerprint}
         steps.append(Step(stage, fingerprint(key), reads))
     for rule in dataset.select:
         for column in rule.reads:

@@ -21,11 +21,13 @@ from stages.source.metadata import Metadata
 from store.errors import MashbillError
 from store.store import Store, open_store
 from store.versions import find_version
-from tinyworld.crawl import make_crawl
+from tinyworld.crawl import Crawl, make_crawl
 from tinyworld.server import CrawlServer
 
 PORT = 8417
 """Fixed, so that the URLs, and with them every id and version, are the same on every machine."""
+SHARD = 750
+"""Rows per shard: each shard starts the downloader, and that takes seconds."""
 
 
 def quickstart(store_url: str, samples: int, workers: int) -> None:
@@ -37,9 +39,10 @@ def quickstart(store_url: str, samples: int, workers: int) -> None:
     world = Path(store.root.path) / "tinyworld" / f"crawl-{samples}"
     print(f"1. drawing a crawl of {samples} rows as bad as the web: {world}")
     if not (world / "crawl.parquet").exists():
-        make_crawl(world, samples, base_url=f"http://127.0.0.1:{PORT}", workers=workers)
-    with CrawlServer(world, PORT) as server:
-        source = Metadata(path=str(world / "crawl.parquet"), shard_size=500, fetch=_fetch(server.base_url))
+        make_crawl(world, samples, base_url=f"http://127.0.0.1:{PORT}", workers=max(workers, 1))
+    crawl = Crawl(world, f"http://127.0.0.1:{PORT}", samples)
+    with CrawlServer(world, PORT):
+        source = Metadata(path=str(crawl.table), shard_size=SHARD, fetch=_fetch(crawl))
         for number, recipe in ((2, l_orig), (3, l_pp)):
             dataset = replace(recipe(), source=source, pack=Pack(resolutions=(256,), samples_per_shard=250))
             print(f"{number}. building {dataset.name}")
@@ -47,14 +50,13 @@ def quickstart(store_url: str, samples: int, workers: int) -> None:
                 result = build(store, dataset, local_executor(workers), bars)
             print_build(store, result)
     print("4. training a tiny UNet on the pack of l-pp")
-    run = distill(store, "finetune-tiny", ["steps=40"])
+    run = distill(store, "finetune-tiny", ["steps=60", "resolution=16"])
     _print_end(store, run, time.monotonic() - started)
 
 
-def _fetch(base_url: str) -> Fetch:
-    """Patience for a local server; the crawl's own address is the only private one allowed."""
-    address = base_url.removeprefix("http://")
-    return Fetch(timeout_s=2.0, deadline_s=4.0, attempts=2, allow_private=(address,))
+def _fetch(crawl: Crawl) -> Fetch:
+    """Short patience for a local server; the crawl's own addresses are the only private ones allowed."""
+    return Fetch(timeout_s=2.0, deadline_s=4.0, attempts=2, allow_private=crawl.allow_private)
 
 
 def _print_end(store: Store, run: dict[str, Any], seconds: float) -> None:
@@ -63,7 +65,7 @@ def _print_end(store: Store, run: dict[str, Any], seconds: float) -> None:
     print(f"done in {seconds:.0f} s. Look at:")
     print(f"  the report       {(version.location / 'report' / 'index.html').url}")
     print(f"  the loss curve   {run['folder']}/loss.png")
-    print(f"  what it draws    {run['folder']}/samples.png")
+    print(f"  what it draws    {run['folder']}/samples.png (60 steps: still noise, the pack trains)")
 
 
 def _print_measured(measured: dict[str, Any] | None) -> None:

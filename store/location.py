@@ -229,7 +229,10 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:  # ended, but not yet fetched by its parent: still listed, and writes no more
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return True  # no such file on this system, or it went just now: the next sweep sees
 
 
 def _flush(path: str) -> None:

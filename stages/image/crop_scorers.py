@@ -134,9 +134,7 @@ class Clip(CropScorer):
             )
             with torch.inference_mode():
                 output = network(**inputs)
-            similarity = torch.nn.functional.cosine_similarity(
-                output.image_embeds, output.text_embeds
-            )
+            similarity = torch.nn.functional.cosine_similarity(output.image_embeds, output.text_embeds)
             return [float(value) for value in similarity]
 
         return score

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def line(
             try:
                 yield build
             except BaseException:
-                os.killpg(build.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(build.pid, signal.SIGKILL)
                 raise
 
     return launch

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,16 @@ def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path: Path) -> None:
     sweep(str(tmp_path / "tmp"))
     assert set((tmp_path / "tmp").iterdir()) == {ours, other}
     sweep(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells who has ended")
+def test_files_of_a_process_that_nobody_waited_for_are_swept(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        state, end = Path(f"/proc/{ended.pid}/stat"), time.monotonic() + 60
+        while ") Z " not in state.read_text():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        left = tmp_path / temp_prefix().replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+        left.write_text("half")
+        sweep(str(tmp_path))
+        assert list(tmp_path.iterdir()) == []

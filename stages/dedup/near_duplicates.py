@@ -23,9 +23,9 @@ _PAIRS_AT_ONCE = 8192
 class NearDuplicates(Reduction):
     """Writes the cluster of every readable image; null where there is none.
 
-    Samples are ordered best first (``best_first``). In this order each one joins the best earlier one that is not itself a copy and that it matches,
-    or begins a cluster of its own. So every copy matches its representative directly; copies of copies
-    never join strangers.
+    Samples are ordered best first (``best_first``). In this order each one joins the best earlier one
+    that is not itself a copy and that it matches, or begins a cluster of its own. So every copy matches
+    its representative directly; copies of copies never join strangers.
 
     ``radius``: largest Hamming distance of two hashes that are looked at (even numbers count).
     ``tolerance``: largest difference of two thumbnails of one picture, in gray levels, after brightness,

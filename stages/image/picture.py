@@ -21,7 +21,7 @@ from operator import eq
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from stages.image.color import to_srgb
 from stages.image.exif import exif_orientation
@@ -203,7 +203,7 @@ def _pillow(data: bytes) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> ImageFile.ImageFile:
     if not data:
         raise BrokenImage("empty", "the file has no bytes")
     image = Image.open(io.BytesIO(data), formats=FORMATS)

@@ -1,5 +1,7 @@
 # Two commands for people: `make quickstart` and `make test`. Each sets up what it needs.
 
+MAKEFLAGS += --jobs=2 # the two environments are made side by side
+
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 STORE ?= mashbill-store

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import multiprocessing
+import statistics
 import tarfile
 import tempfile
 import time
@@ -77,16 +78,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("tars", nargs="+")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=1, help="use each tar so many times")
     options = parser.parse_args()
     tars = options.tars * options.repeat
-    count, seconds = bare_pool(tars, options.workers)
-    images, own, read_in = ours(tars, options.workers)
-    assert images == count, (images, count)
+    bare, own, read_in, images = [], [], [], 0
+    for _ in range(options.rounds):
+        count, seconds = bare_pool(tars, options.workers)
+        bare.append(count / seconds)
+        images, seconds, reading = ours(tars, options.workers)
+        own.append(images / seconds)
+        read_in.append(reading)
+        assert images == count, (images, count)
+    share = statistics.median(o / b for o, b in zip(own, bare, strict=True))
     print("| way | images/s |\n| --- | --- |")
-    print(f"| bare pool of {options.workers} | {count / seconds:.0f} |")
-    print(f"| planner and pool of {options.workers}, columns committed | {images / own:.0f} |")
-    print(f"\n{images} images; share of the bare pool {seconds / own:.2f}; reading in took {read_in:.1f} s")
+    print(f"| bare pool of {options.workers} | {statistics.median(bare):.0f} |")
+    print(f"| planner and pool of {options.workers}, columns committed | {statistics.median(own):.0f} |")
+    print(f"\n{images} images, {options.rounds} rounds in turn; share of the bare pool {share:.2f};", end=" ")
+    print(f"reading in took {statistics.median(read_in):.1f} s")
 
 
 if __name__ == "__main__":

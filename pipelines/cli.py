@@ -23,9 +23,14 @@ WORKERS = os.cpu_count() or 1
 EXAMPLES = """examples:
   mashbill quickstart
   mashbill build l-pp --store data --set source.path=laion.parquet --set source.url_column=URL
-  mashbill build l-pp --store data --set source.kind=folder --set source.path=photos
+  mashbill build l-pp --store data --set source.kind=folder --set source.path=photos --set min_side=400
+  mashbill build ours.py:ours --store data --dry-run
+  mashbill datasets --store data
   mashbill show l-pp --store data
-  mashbill explain l-pp 0f3b --store data
+  mashbill explain l-pp@4f9a 0f3b --store data
+  mashbill verify l-pp --store data
+  mashbill export l-pp packs --as webdataset --store data
+  mashbill distill finetune-tiny --store data --set steps=200
 """
 
 
@@ -109,7 +114,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _adder(commands: Any) -> Callable[[str, Callable[..., None], str], argparse.ArgumentParser]:
     def add(name: str, run: Callable[..., None], what: str) -> argparse.ArgumentParser:
-        command: argparse.ArgumentParser = commands.add_parser(name, help=what, description=what)
+        mine = [line for line in EXAMPLES.splitlines() if line.startswith(f"  mashbill {name}")]
+        command: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=what,
+            description=what[0].upper() + what[1:] + ".",
+            epilog="\n".join(["examples:", *mine]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         command.add_argument("--store", default=DEFAULT_STORE, help=f"folder or URL ({DEFAULT_STORE})")
         command.set_defaults(run=run)
         return command

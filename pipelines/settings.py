@@ -35,10 +35,11 @@ def apply_settings(value: Setting, assignments: list[str]) -> Setting:
         UsageError: unknown or ambiguous path, or a value of the wrong type; lists what is valid.
     """
     for assignment in sorted(assignments, key=lambda a: ".kind=" not in a):
-        path, separator, text = assignment.partition("=")
-        if not separator:
+        path, equals, text = assignment.partition("=")
+        words = _resolve(value, path.strip())
+        if not equals:
             raise UsageError(f"--set {assignment}: expected PATH=VALUE, such as source.path=crawl.parquet")
-        value = _assign(value, _resolve(value, path.strip()), text)
+        value = _assign(value, words, text)
     return value
 
 

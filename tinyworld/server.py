@@ -47,7 +47,8 @@ class CrawlServer:
             self._server = _Server(self._port, self._folder / "www")
         except OSError as error:
             raise MashbillError(
-                f"cannot serve on 127.0.0.1:{self._port}: {error.strerror}; end what serves there, or choose another port"
+                f"cannot serve on 127.0.0.1:{self._port}: {error.strerror}; end what serves "
+                "there, or choose another port"
             ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="tiny-world-crawl", daemon=True

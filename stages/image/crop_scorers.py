@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from stages.stage import View
+from store.errors import MashbillError
 
 Window = tuple[int, int, int, int]
 Score = Callable[[Any, dict[str, Any], list[Window]], list[float] | None]
@@ -83,9 +84,8 @@ class Detector(CropScorer):
         import torch
         from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-        processor = AutoImageProcessor.from_pretrained(self.model, revision=self.revision)
-        network = AutoModelForObjectDetection.from_pretrained(self.model, revision=self.revision)
-        network.eval()
+        processor = _load(AutoImageProcessor, self.model, self.revision)
+        network = _load(AutoModelForObjectDetection, self.model, self.revision).eval()
 
         def score(image: Any, row: dict[str, Any], windows: list[Window]) -> list[float] | None:
             if image is None:
@@ -118,8 +118,9 @@ class Clip(CropScorer):
         import torch
         from transformers import AutoModel, AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(self.model, revision=self.revision)
-        network = AutoModel.from_pretrained(self.model, revision=self.revision).eval()
+        processor = _load(AutoProcessor, self.model, self.revision)
+        network = _load(AutoModel, self.model, self.revision).eval()
+        most_tokens = network.config.text_config.max_position_embeddings
 
         def score(image: Any, row: dict[str, Any], windows: list[Window]) -> list[float] | None:
             if image is None or not row["caption"]:
@@ -131,6 +132,7 @@ class Clip(CropScorer):
                 return_tensors="pt",
                 padding=True,
                 truncation=True,
+                max_length=most_tokens,  # not every tokenizer on the hub knows its model's limit
             )
             with torch.inference_mode():
                 output = network(**inputs)
@@ -138,6 +140,16 @@ class Clip(CropScorer):
             return [float(value) for value in similarity]
 
         return score
+
+
+def _load(kind: Any, model: str, revision: str) -> Any:
+    try:
+        return kind.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise MashbillError(
+            f"crop.scorer.model={model!r} at revision {revision!r} cannot be loaded ({error}). "
+            "Give the id of a model that can be reached, or the folder it was saved to."
+        ) from error
 
 
 def boxes_in(meta: str | None, field: str) -> list[list[float]]:

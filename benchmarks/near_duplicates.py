@@ -28,7 +28,7 @@ from stages.image.sharpness import Sharpness
 from stages.image.size import Size
 from stages.stage import Batch, View
 
-BATCH = 64
+BATCH = 32
 READERS: dict[View, Callable[[bytes], Any]] = {
     View.BYTES: bytes,
     View.HEADER: read_header,

@@ -8,6 +8,7 @@ from importlib.metadata import version as package_version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.columns import StageReport, make_columns
 from pipelines.dataset import Dataset
@@ -23,6 +24,7 @@ from store.sources import StoredSource
 from store.store import Store
 from store.versions import Version, check_accounts, version_at
 
+REPORT = "report/index.html"
 PACKAGES = ("mashbill", "pillow", "pyarrow", "duckdb", "numpy")
 
 
@@ -38,6 +40,7 @@ def build(store: Store, dataset: Dataset, executor: Executor, progress: Progress
     mark = time.monotonic()
     selection = select(store, source, dataset, steps)
     version = version_at(store, dataset.name, version_id(dataset, selection.samples))
+    version.withdraw_if_broken()
     chosen = StageReport("select", version.version, rows, version.complete, _since(mark))
 
     mark = time.monotonic()
@@ -92,7 +95,7 @@ def _commit(
         "dataset": version.dataset,
         "version": version.version,
         "samples_in": selection.samples.num_rows,
-        "kept": selection.samples.num_rows - sum(selection.dropped.values()),
+        "kept": pc.sum(selection.samples["kept"]).as_py() or 0,
         "dropped": selection.dropped,
         "selection": selection.account,
         "stages": [{"name": r.name, "fingerprint": r.fingerprint} for r in reports[1:]],
@@ -104,11 +107,11 @@ def _commit(
         },
         "packs": {name: {k: pack[k] for k in ("splits", "dropped")} for name, pack in packs.items()},
         "packages": {name: package_version(name) for name in PACKAGES},
-        "files": files,
     }
     check_accounts(manifest)
     write_report(version, source, manifest, selection.samples)
-    version.commit(manifest)
+    files[REPORT] = file_sha256(version.location / REPORT)
+    version.commit(manifest | {"files": files})
 
 
 def dry_run(store: Store, dataset: Dataset) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import errno
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from store.errors import MashbillError, UsageError
@@ -48,12 +50,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        print(f"mashbill: {_DISK[error.errno]} ({error})", file=sys.stderr)
+    except Exception as error:
+        print(f"mashbill: {_explained(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _explained(error: Exception) -> str:
+    """One message for what no message of ours was made for; the traceback goes to a file."""
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return f"{_DISK[error.errno]} ({error})"
+    with NamedTemporaryFile("w", prefix="mashbill-error-", suffix=".txt", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    return (
+        f"unexpected {type(error).__name__}: {error}. What was finished is kept. "
+        f"This is a defect: please report it with {file.name}"
+    )
 
 
 _DISK = {
@@ -77,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add = _adder(commands)
     quick = add("quickstart", _quickstart, "a small crawl from URL list to training run, with a report")
-    quick.add_argument("--samples", type=int, default=1500, help="rows of the crawl (default 1500)")
+    quick.add_argument(
+        "--samples", type=int, default=1500, help="rows of the crawl, 100 or more (default 1500)"
+    )
 
     built = add("build", _build, "build a dataset version from a recipe")
     built.add_argument("recipe", help="l-orig, l-pp, ... or path/to/file.py:function")
@@ -213,7 +227,11 @@ def _verify(options: argparse.Namespace) -> None:
         print(json.dumps(result))
     if problems:
         listed = "\n  ".join(problems)
-        raise MashbillError(f"{version.dataset}@{version.version} is not as committed:\n  {listed}")
+        raise MashbillError(
+            f"{version.dataset}@{version.version} is not as committed:\n  {listed}\n"
+            "What is missing from the version itself, a build makes again. Otherwise remove the folder of "
+            "the version, the column set or the source that is named, and build."
+        )
     if not options.json:
         print(f"{version.dataset}@{version.version}: every file is as it was committed")
 

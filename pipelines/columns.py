@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pipelines.intake import Progress
 from pipelines.map_pass import PassUnit, run_pass
 from pipelines.planner import Step, passes
 from stages.stage import Reduction
+from store.errors import MashbillError
 from store.sources import StoredSource
 from store.store import Store
 
@@ -98,9 +98,8 @@ def _reduce(store: Store, source: StoredSource, step: Step) -> None:
     assert isinstance(step.stage, Reduction)
     shards = source.shards()
     rows = pa.concat_tables(gather(store, source, index, step.reads) for index in shards)
-    with (store.root / "tmp").temporary() as scratch:
-        os.makedirs(scratch)
-        answer = step.stage.reduce(rows, scratch)
+    with store.root.temporary_folder() as scratch:
+        answer = _checked(step.stage, step.stage.reduce(rows, scratch), rows.num_rows)
     columns = column_set(store, step)
     start = 0
     for shard in shards:
@@ -110,6 +109,21 @@ def _reduce(store: Store, source: StoredSource, step: Step) -> None:
         columns.write(shard.index, table, shard.rows)
         start += shard.rows
     columns.commit(step.made_by(), [shard.index for shard in shards])
+
+
+def _checked(stage: Reduction, answer: pa.Table, rows: int) -> pa.Table:
+    """The declared columns of a reduction's answer, in their declared types."""
+    missing = [name for name in stage.writes.names if name not in answer.column_names]
+    if missing or answer.num_rows != rows:
+        lacks = f" and no column {', '.join(missing)}" if missing else ""
+        raise MashbillError(
+            f"reduction {stage.name} answered {answer.num_rows} rows for {rows}{lacks}. "
+            "Nothing was written; mend the stage."
+        )
+    try:
+        return answer.select(stage.writes.names).cast(stage.writes)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise MashbillError(f"reduction {stage.name} wrote other types than declared: {error}") from error
 
 
 def gather(store: Store, source: StoredSource, shard: Any, reads: dict[str, Step | None]) -> pa.Table:

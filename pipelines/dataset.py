@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from stages.pack.pack import Pack
 from stages.stage import MapStage, Reduction, SelectStage, Source
+from store.errors import UsageError
+from store.versions import NAME
 
 
 @dataclass(frozen=True)
@@ -21,3 +24,9 @@ class Dataset:
     columns: tuple[MapStage | Reduction, ...]
     select: tuple[SelectStage, ...]
     pack: Pack
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(NAME, self.name):
+            raise UsageError(
+                f"dataset name {self.name!r}: expected lower-case letters, digits, '-' and '.', such as l-pp"
+            )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from pipelines.recipe import find_recipe
+from pipelines.recipe import run_recipe
 from pipelines.settings import apply_settings
 from store.digest import fingerprint, settings
 from store.errors import MashbillError, UsageError
@@ -21,11 +22,12 @@ def distill(store: Store, recipe: str, assignments: list[str], progress: bool = 
     import distill_runs.recipes
     from distill_runs.recipe import Finetune
 
-    run = find_recipe(recipe, distill_runs.recipes)()
+    run = run_recipe(recipe, distill_runs.recipes)
     if not isinstance(run, Finetune):
         raise UsageError(f"recipe {recipe} returned {type(run).__name__}, expected a Finetune")
     run = apply_settings(run, assignments)
     version = find_version(store, run.dataset)
+    run = replace(run, dataset=f"{version.dataset}@{version.version}")
     pack = pack_for(version, run.resolution)
     key = {"run": settings(run), "version": version.version, "pack": pack.name}
     folder = store.runs / run.name / fingerprint(key)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from store.errors import MashbillError
 from store.location import Location
 from store.parquet import write_table
 from store.versions import Version
@@ -41,6 +42,11 @@ def export(version: Version, folder: str, form: str) -> Iterator[str]:
         write_table(file, _promised(version.samples()))
         yield file.url
         return
+    if target.names():
+        raise MashbillError(
+            f"{target.url} is not empty: shards of another version there would be read with these. "
+            "Give a new folder."
+        )
     packs = version.manifest()["packs"]
     for name in packs:
         place = target if len(packs) == 1 else target / name

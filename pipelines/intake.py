@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,7 +29,7 @@ def read_portion(unit: PortionUnit) -> Shard:
     """Read and commit one shard."""
     stored = unit.store.source(unit.fingerprint)
     portion = stored.portion(unit.index)
-    with tempfile.TemporaryDirectory(prefix="mashbill-") as scratch:
+    with unit.store.root.temporary_folder() as scratch:
         samples = unit.source.read(portion, scratch)
         return stored.write_shard(unit.index, samples, unit.source.tar_in_place(portion))
 

@@ -32,6 +32,10 @@ NEEDED = (
 )
 
 
+PARTS = "parts"
+"""Folder of a pack in the making, with a mark for each shard that is done."""
+
+
 @dataclass(frozen=True)
 class ShardUnit:
     """One pack shard to write."""
@@ -43,7 +47,13 @@ class ShardUnit:
 
 
 def write_shard(unit: ShardUnit) -> dict[str, Any]:
-    return write_pack_shard(unit.location, unit.rows, unit.pack, unit.resolution)
+    """Write one pack shard, or find that an interrupted build did. Returns what is known of it."""
+    mark = unit.location.parent / PARTS / f"{unit.location.name}.json"
+    if mark.exists() and unit.location.exists():
+        return dict(mark.read_json())
+    written = write_pack_shard(unit.location, unit.rows, unit.pack, unit.resolution)
+    mark.write_json(written)
+    return written
 
 
 def write_packs(
@@ -109,6 +119,7 @@ def _write(
             "shards": shards,
         }
     )
+    (location / PARTS).remove()
 
 
 def _groups(

@@ -12,7 +12,10 @@ from store.errors import UsageError
 from store.schema import SAMPLE_ROWS
 
 SOURCE_COLUMNS = ("sample_id", "source_key", "url", "caption_original", "meta", "source_error")
-REQUIRED = ("caption", "width", "height", "split", "crop_left")
+REQUIRED = ("sha256", "caption", "width", "height", "split", "crop_left")
+"""What every dataset has: ``sha256`` ties a version to the bytes of its images, the rest is packed."""
+TAKEN = (*SAMPLE_ROWS.names, "kept", "reason")
+"""Column names that are not a stage's to write."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,19 @@ def plan(dataset: Dataset, source_fingerprint: str) -> list[Step]:
     for stage in dataset.columns:
         if any(stage.name == step.stage.name for step in steps):
             raise UsageError(f"recipe {dataset.name}: two stages are named {stage.name}")
+        taken = [column for column in stage.writes.names if column in TAKEN]
+        if taken:
+            raise UsageError(
+                f"recipe {dataset.name}: {stage.name} writes {taken[0]!r}, a name of the store's own"
+            )
         reads = {column: writer(steps, column, stage, dataset.name) for column in stage.reads}
         inputs = {column: step.fingerprint for column, step in reads.items() if step}
         written = [[column.name, str(column.type)] for column in stage.writes]
         key = {"stage": settings(stage), "writes": written, "reads": inputs, "source": source_fingerprint}
         steps.append(Step(stage, fingerprint(key), reads))
-    for rule in dataset.select:
+    for number, rule in enumerate(dataset.select):
+        if any(rule.name == earlier.name for earlier in dataset.select[:number]):
+            raise UsageError(f"recipe {dataset.name}: two rules are named {rule.name}")
         for column in rule.reads:
             writer(steps, column, rule, dataset.name)
     missing = [column for column in REQUIRED if column not in columns_of(steps)]

@@ -30,7 +30,7 @@ class Selection:
 
     @property
     def dropped(self) -> dict[str, int]:
-        counts = Counter(reason for reason in self.samples["reason"].to_pylist() if reason)
+        counts = Counter(reason for reason in self.samples["reason"].to_pylist() if reason is not None)
         return dict(sorted(counts.items()))
 
 
@@ -42,15 +42,9 @@ def select(store: Store, source: StoredSource, dataset: Dataset, steps: list[Ste
     for rule in dataset.select:
         alive = pc.is_null(reasons)
         rows = table.select(list(dict.fromkeys(["sample_id", *rule.reads]))).filter(alive)
-        decided = rule.decide(rows)
-        if len(decided) != rows.num_rows:
-            raise MashbillError(
-                f"rule {rule.name} decided {len(decided)} of {rows.num_rows} rows; mend the rule"
-            )
-        if isinstance(decided, pa.ChunkedArray):
-            decided = decided.combine_chunks()
+        decided = _checked(rule.decide(rows), rule.name, rows.num_rows)
         account.append(_entry(rule.name, rows.num_rows, decided))
-        reasons = pc.replace_with_mask(reasons, alive, decided.cast(pa.string()))
+        reasons = pc.replace_with_mask(reasons, alive, decided)
     table = table.drop_columns(["source_error"])
     table = table.append_column("kept", pc.is_null(reasons)).append_column("reason", reasons)
     names = [n for n in FIRST if n in table.column_names]
@@ -75,7 +69,23 @@ def _working(kind: pa.DataType) -> bool:
     )
 
 
+def _checked(decided: Any, rule: str, rows: int) -> pa.Array:
+    """A rule's answer as strings; refused when it is no reason or null for each row."""
+    if isinstance(decided, pa.ChunkedArray):
+        decided = decided.combine_chunks()
+    kind = decided.type if isinstance(decided, pa.Array) else type(decided).__name__
+    if not (isinstance(decided, pa.Array) and (pa.types.is_string(kind) or pa.types.is_null(kind))):
+        raise MashbillError(f"rule {rule} answered {kind}, expected an Arrow array of strings; mend the rule")
+    if len(decided) != rows:
+        raise MashbillError(f"rule {rule} decided {len(decided)} of {rows} rows; mend the rule")
+    decided = decided.cast(pa.string())
+    if pc.any(pc.equal(decided, "")).as_py():
+        raise MashbillError(f"rule {rule} gave an empty reason; a sample that stays has null. Mend the rule")
+    return decided
+
+
 def _entry(name: str, entered: int, reasons: pa.Array) -> dict[str, Any]:
-    dropped = dict(sorted(Counter(r for r in reasons.to_pylist() if r).items()))
-    kept = entered - sum(dropped.values())
-    return {"name": name, "samples_in": entered, "kept": kept, "dropped": dropped}
+    """One rule's account. ``kept`` is counted for itself, so that the sum can be checked."""
+    dropped = Counter(reason for reason in reasons.to_pylist() if reason is not None)
+    kept = int(pc.sum(pc.is_null(reasons)).as_py() or 0)
+    return {"name": name, "samples_in": entered, "kept": kept, "dropped": dict(sorted(dropped.items()))}

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -171,6 +171,13 @@ class Location:
             elif os.path.exists(path):
                 os.remove(path)
 
+    @contextmanager
+    def temporary_folder(self) -> Iterator[str]:
+        """An empty local folder, gone when the block ends or, after a kill, at the next build."""
+        with self.temporary() as path:
+            os.makedirs(path)
+            yield path
+
     def adopt(self, path: str) -> None:
         """Make the finished local file ``path`` this file, in one step."""
         if not self.local:
@@ -204,12 +211,20 @@ def json_bytes(value: Any) -> bytes:
 
 def temp_prefix() -> str:
     """Names the process a temporary file belongs to, so that a later one can tell it is dead."""
-    return f"{socket.gethostname()}-{os.getpid()}-"
+    return f"{_host()}-{os.getpid()}-"
+
+
+@cache
+def _host() -> str:
+    """This host and, on Linux, its space of process numbers: containers may share a host's name."""
+    space = "/proc/self/ns/pid"
+    inode = os.readlink(space).strip("pid:[]") if os.path.islink(space) else ""
+    return f"{socket.gethostname()}-{inode}"
 
 
 def sweep(folder: str) -> None:
     """Remove temporary files of processes of this host that are gone."""
-    host = socket.gethostname() + "-"
+    host = _host() + "-"
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         pid = name.removeprefix(host).split("-")[0]
         if not name.startswith(host) or not pid.isdigit() or _alive(int(pid)):

@@ -38,10 +38,15 @@ def read_table(location: Location, columns: Sequence[str] | None = None) -> pa.T
     except FileNotFoundError as error:
         raise MashbillError(
             f"{location.url} is missing although it was committed: it was removed by hand, or the disk "
-            "is bad. Remove the folder it lies in and build again."
+            f"is bad. Remove {_whole(location)} and build again."
         ) from error
     except (pa.ArrowInvalid, OSError) as error:
         raise MashbillError(
-            f"{location.url} cannot be read as Parquet ({error}). "
-            "Remove the folder it lies in and build again."
+            f"{location.url} cannot be read as Parquet ({error}). Remove {_whole(location)} and build again."
         ) from error
+
+
+def _whole(location: Location) -> str:
+    """The folder to remove so that a file is made again: of its column set, version or source."""
+    folder = location.parent
+    return (folder.parent if folder.name in ("shards", "plan") else folder).url

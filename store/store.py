@@ -96,6 +96,6 @@ def open_store(url: str | Path, create: bool = False) -> Store:
             f"{root.url} was written by a newer mashbill (format {found['format']}, this one knows "
             f"{FORMAT}). Upgrade mashbill, or use another store."
         )
-    if root.local:
+    if create and root.local:
         sweep(root.temp)
     return Store(root)

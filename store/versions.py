@@ -18,6 +18,9 @@ from store.location import Location
 from store.parquet import read_table
 from store.store import Store
 
+NAME = r"[a-z0-9][a-z0-9.-]{0,79}"
+"""Dataset names: what is safe as a folder on every filesystem."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -40,6 +43,16 @@ class Version:
 
     def pack(self, name: str) -> Location:
         return self.location / "packs" / name
+
+    def withdraw_if_broken(self) -> None:
+        """Take back a version of which files are gone, so that a build makes them again."""
+        if not self.complete:
+            return
+        gone = [name for name in self.manifest()["files"] if not (self.location / name).exists()]
+        for pack in {name.rsplit("/", 1)[0] for name in gone if name.startswith("packs/")}:
+            (self.location / pack / "pack.json").remove()
+        if gone:
+            (self.location / "manifest.json").remove()
 
     def commit(self, manifest: dict[str, Any]) -> None:
         """Make the version exist and the newest of its dataset.
@@ -82,7 +95,7 @@ def find_version(store: Store, name: str) -> Version:
     dataset, _, wanted = name.partition("@")
     dataset = dataset.replace("_", "-")
     folder = store.datasets / dataset
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", dataset) or not (folder / "newest.json").exists():
+    if not re.fullmatch(NAME, dataset) or not (folder / "newest.json").exists():
         there = ", ".join(list_datasets(store)) or "none yet"
         raise MashbillError(f"no dataset {dataset!r} in {store.url}; there are: {there}")
     if not wanted:

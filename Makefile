@@ -45,7 +45,7 @@ fmt: .venv/ready
 	.venv/bin/ruff format .
 
 bench: setup
-	.venv/bin/python benchmarks/run.py
+	.venv/bin/python -m benchmarks.run
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

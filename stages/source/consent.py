@@ -114,8 +114,15 @@ class Consent(urllib.request.BaseHandler):
     https_request = http_request
 
     def ask(self, origin: str, request: urllib.request.Request) -> list[tuple[str, bool]] | OSError:
-        """The rules of a host; none when it has none. The error when there was no connection:
-        then its images need not be tried, and waited for, one by one."""
+        """The rules of a host, or the error that each request to it then ends with.
+
+        - 2xx: its rules. 3xx without end and 4xx: no rules, everything is allowed (RFC 9309, 2.3.1.3).
+        - 5xx: an error that forbids everything (RFC 9309, 2.3.1.4), reason ``opt_out``.
+        - No connection (DNS, refused, timed out, private address): that error. The image would fail
+          the same way and need not be tried, and waited for, one by one.
+        - A connection, but no whole and proper answer within ``ROBOTS_S``: no rules; the image is
+          tried under its own deadline (RFC 9309 would forbid it).
+        """
         agent = {"User-Agent": request.get_header("User-agent", self.agent)}
         try:
             with TRANSFER.within(ROBOTS_S):
@@ -123,6 +130,14 @@ class Consent(urllib.request.BaseHandler):
                 with self.robots.open(robots, timeout=ROBOTS_S) as response:
                     text = response.read(ROBOTS_BYTES).decode("utf-8", "replace")
             return robots_rules(text, self.agent)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code < 500:
+                    return []
+                return GuardError(
+                    f"robots.txt of {origin} was answered with status {error.code}; "
+                    "RFC 9309 takes a server error for a complete disallow"
+                )
         except urllib.error.URLError as error:
             if TRANSFER.connected or not isinstance(error.reason, OSError):
                 return []

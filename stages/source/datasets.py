@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from stages.image.picture import ext_for
+from stages.source.fields import text_or_none
 from stages.source.meta import meta_json
+from stages.source.paths import expanded, listing
 from stages.stage import Source
 from store.errors import MashbillError
 from store.sources import RawSample
@@ -38,8 +40,10 @@ class HubDataset(Source):
         identity = {"kind": self.kind, "split": self.split, "columns": columns}
         if not self.path:
             raise MashbillError("source.path is empty; give a datasets id or a local folder")
-        if Path(self.path).is_dir():
-            return identity | {"listing": _listing(Path(self.path))}
+        folder = Path(expanded(self.path))
+        if folder.is_dir():
+            names = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+            return identity | {"listing": listing(folder, sorted(names))}
         return identity | {"id": self.path, "revision": self.revision}
 
     def plan(self) -> Iterator[pa.Table]:
@@ -54,9 +58,8 @@ class HubDataset(Source):
             yield self._sample(dict(row), f"{index:05d}-{number:07d}")
 
     def _sample(self, row: dict[str, Any], key: str) -> RawSample:
-        image, caption = row.pop(self.image_column), row.pop(self.caption_column)
-        caption = None if caption is None else str(caption)
-        url, meta = row.get("url"), meta_json(row)
+        image, caption = row.pop(self.image_column), text_or_none(row.pop(self.caption_column))
+        url, meta = text_or_none(row.get("url")), meta_json(row)
         data = (image or {}).get("bytes")
         if data is None and image and image.get("path"):
             data = Path(image["path"]).read_bytes()
@@ -68,9 +71,9 @@ class HubDataset(Source):
     def _open(self) -> Any:
         import datasets  # a second to import; only this source pays for it
 
-        revision = self.revision or None
+        path, revision = expanded(self.path), self.revision or None
         try:
-            stream = datasets.load_dataset(self.path, split=self.split, revision=revision, streaming=True)
+            stream = datasets.load_dataset(path, split=self.split, revision=revision, streaming=True)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise MashbillError(
                 f"source.path={self.path}: the datasets package cannot open split {self.split!r} "
@@ -84,12 +87,3 @@ class HubDataset(Source):
                     f"Name it with source.{field}_column."
                 )
         return stream.cast_column(self.image_column, datasets.Image(decode=False))
-
-
-def _listing(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        stat = file.stat()
-        name = file.relative_to(folder).as_posix()
-        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,9 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from stages.image.picture import ext_for
+from stages.source.fields import json_object, text_or_none
 from stages.source.meta import meta_json
+from stages.source.paths import expanded, listing
 from stages.stage import Source
 from store.errors import MashbillError, UsageError
 from store.schema import storable
@@ -26,7 +26,8 @@ class Folder(Source):
     """Every file under ``path`` that is not hidden and not a sidecar, in order of its relative name.
 
     ``a/b.jpg`` takes its caption from ``a/b.txt``, else from the field ``caption_column`` of the JSON
-    object in ``a/b.json``; the other fields go to ``meta``. A sample is named by its relative path.
+    object in ``a/b.json``; the other fields go to ``meta``, and what is wrong with a JSON file too
+    (``json_error``). A sample is named by its relative path.
     """
 
     kind: ClassVar[str] = "folder"
@@ -39,12 +40,12 @@ class Folder(Source):
             raise UsageError(f"shard_size={self.shard_size}: expected 1 or more")
 
     def identity(self) -> dict[str, Any]:
-        listing = hashlib.sha256()
-        for name in self._files(with_sidecars=True):
-            stat = (Path(self.path) / name).stat()
-            listing.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-        digest = listing.hexdigest()
+        digest = listing(self._root, self._files(with_sidecars=True))
         return {"kind": self.kind, "listing": digest, "caption_column": self.caption_column}
+
+    @property
+    def _root(self) -> Path:
+        return Path(expanded(self.path))
 
     def plan(self) -> Iterator[pa.Table]:
         names = self._files(with_sidecars=False)
@@ -56,7 +57,7 @@ class Folder(Source):
             yield self._sample(name)
 
     def _sample(self, name: str) -> RawSample:
-        file = Path(self.path) / name
+        file = self._root / name
         caption, fields = self._sidecars(file)
         try:
             image = file.read_bytes()
@@ -70,19 +71,12 @@ class Folder(Source):
         caption = text.read_bytes().decode("utf-8", "replace").strip("\r\n") if text.is_file() else None
         if not data.is_file():
             return caption, None
-        try:
-            fields = json.loads(data.read_bytes())
-        except ValueError as error:
-            raise MashbillError(f"{data} is not valid JSON ({error}). Mend or remove it.") from error
-        if not isinstance(fields, dict):
-            raise MashbillError(f"{data} holds {type(fields).__name__}, expected a JSON object.")
-        found = fields.pop(self.caption_column, None)
-        if caption is None and found is not None:
-            caption = str(found)
-        return caption, meta_json(fields)
+        fields = json_object(data.read_bytes(), data.relative_to(self._root).as_posix())
+        found = text_or_none(fields.pop(self.caption_column, None))
+        return found if caption is None else caption, meta_json(fields)
 
     def _files(self, with_sidecars: bool) -> list[str]:
-        root = Path(self.path)
+        root = self._root
         if not self.path or not root.is_dir():
             raise MashbillError(f"source.path={self.path}: no such folder")
         files = (path for path in root.rglob("*") if path.is_file())

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from stages.source.failures import reason_for
+from stages.source.fields import text_or_none
 from stages.source.meta import meta_json
 from stages.source.webdataset import IMAGES, tars_at
 from stages.stage import Source
@@ -28,7 +29,8 @@ class Img2dataset(Source):
 
     Every row of the Parquet enters: failed downloads with img2dataset's status as reason. Rows that
     its statistics count but its Parquet lacks enter as ``lost_by_downloader``. Ids are those of the
-    same URLs and captions downloaded by source ``metadata``.
+    same URLs and captions downloaded by source ``metadata``. Tars that moved are another source: the
+    store points into them.
     """
 
     kind: ClassVar[str] = "img2dataset"
@@ -37,9 +39,9 @@ class Img2dataset(Source):
     caption_column: str = "caption"
 
     def identity(self) -> dict[str, Any]:
-        digests = sorted(file_sha256(_beside(tar, ".parquet")) for tar in tars_at(self.path))
+        tables = [[tar, file_sha256(_beside(tar, ".parquet"))] for tar in tars_at(self.path)]
         columns = [self.url_column, self.caption_column]
-        return {"kind": self.kind, "tables": digests, "columns": columns}
+        return {"kind": self.kind, "tables": tables, "columns": columns}
 
     def plan(self) -> Iterator[pa.Table]:
         for tar in tars_at(self.path):
@@ -71,8 +73,8 @@ class Img2dataset(Source):
             )
 
     def _sample(self, row: dict[str, Any], image: Member | None) -> RawSample:
-        url, key = row.get(self.url_column), row["key"]
-        caption = row.get(self.caption_column)
+        url, key = text_or_none(row.get(self.url_column)), row["key"]
+        caption = text_or_none(row.get(self.caption_column))
         own = OWN | {self.url_column, self.caption_column}
         meta = meta_json({k: v for k, v in row.items() if k not in own and v is not None})
         locator = url or ""

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 
 from stages.image.picture import ext_for
 from stages.source.download import Fetch, download
+from stages.source.fields import text_or_none
 from stages.source.meta import meta_json
+from stages.source.paths import expanded
 from stages.stage import Source
 from store.digest import file_sha256, settings
 from store.errors import MashbillError, UsageError
@@ -33,7 +35,8 @@ class Metadata(Source):
 
     ``url_column`` and ``caption_column`` name the two columns; numbers count the columns (from 0) of
     a csv or tsv without a header line. In tsv files quotes are ordinary characters. Every other
-    column goes to ``meta``. A sample is named by its URL and caption.
+    column goes to ``meta``. A sample is named by its URL and caption. Lines of a jsonl that are no
+    object, and rows with more cells than the header, enter as ``unreadable_row``.
     """
 
     kind: ClassVar[str] = "metadata"
@@ -65,8 +68,10 @@ class Metadata(Source):
             raise MashbillError(f"source.path={self.path} has no rows")
 
     def read(self, portion: pa.Table, scratch: str) -> Iterator[RawSample]:
-        results = download(portion["url"].to_pylist(), self.fetch, Path(scratch))
-        for row, result in zip(portion.to_pylist(), results, strict=True):
+        rows = portion.to_pylist()
+        urls = [None if row["error"] else row["url"] for row in rows]
+        results = download(urls, self.fetch, Path(scratch))
+        for row, result in zip(rows, results, strict=True):
             url, key = row["url"], str(row["number"])
             reason = row["error"] or result.reason
             image = None if reason else result.image
@@ -78,12 +83,12 @@ class Metadata(Source):
                 url=url,
                 meta=row["meta"],
                 error=reason,
-                detail=result.detail,
+                detail=row["detail"] or result.detail,
                 extension=ext_for(image) if image else "bin",
             )
 
     def _files(self) -> list[Path]:
-        path = Path(self.path)
+        path = Path(expanded(self.path))
         if not self.path or not path.exists():
             raise MashbillError(
                 f"source.path={self.path!r}: no such file. "
@@ -97,7 +102,7 @@ class Metadata(Source):
         return found
 
     def _rows(self, file: Path) -> Iterator[Row]:
-        """``url``, ``caption``, ``meta``, ``error`` (all text or None) of each row of one file."""
+        """The fields ``PLANNED`` (all text or None) of each row of one file."""
         if file.suffix not in FORMATS:
             raise MashbillError(
                 f"{file}: tables end in {', '.join(FORMATS)}, not {file.suffix or 'nothing'}. "
@@ -116,21 +121,24 @@ class Metadata(Source):
             yield from self._named(self._separated(file), file)
 
     def _named(self, rows: Iterator[Row], file: Path) -> Iterator[Row]:
-        known = False
-        for row in rows:
-            error = row.pop(UNREADABLE, None)
-            if not known and error is None:
-                self._check_columns(row, file)
-                known = True
+        checked = False
+        first = list(islice(rows, LOOKED_AT))
+        names = [name for row in first if UNREADABLE not in row for name in row]
+        for row in chain(first, rows):
+            detail = row.pop(UNREADABLE, None)
+            if detail is None and not checked:
+                self._check_columns(list(dict.fromkeys(names)) or list(row), file)
+                checked = True
             url, caption = row.pop(self.url_column, None), row.pop(self.caption_column, None)
             yield {
-                "url": None if url is None else storable(str(url)),
-                "caption": None if caption is None else storable(str(caption)),
+                "url": storable(text_or_none(url)),
+                "caption": storable(text_or_none(caption)),
                 "meta": storable(meta_json(row)),
-                "error": error,
+                "error": None if detail is None else "unreadable_row",
+                "detail": detail,
             }
 
-    def _check_columns(self, names: Row | list[str], file: Path) -> None:
+    def _check_columns(self, names: list[str], file: Path) -> None:
         for setting in ("url_column", "caption_column"):
             if getattr(self, setting) not in names:
                 raise MashbillError(
@@ -162,11 +170,26 @@ class Metadata(Source):
                     self._check_columns(header, file)
             for line in filter(None, lines):  # an empty line is no row
                 names = header or [str(number) for number in range(len(line))]
-                yield dict.fromkeys(names) | dict(zip(names, line, strict=False))
+                if len(line) > len(names):
+                    yield self._too_long(line, names)
+                else:
+                    yield dict.fromkeys(names) | dict(zip(names, line, strict=False))
+
+    def _too_long(self, cells: list[str], names: list[str]) -> Row:
+        """Which cell belongs to which column is not known; a URL where one must be is kept."""
+        url = cells[names.index(self.url_column)]
+        row = {
+            UNREADABLE: f"{len(names)} cells expected, as in the header, and {len(cells)} found",
+            "cells": cells,
+        }
+        return row | {self.url_column: url if url.startswith(("http://", "https://")) else None}
 
 
-PLANNED = ("url", "caption", "meta", "error")
-UNREADABLE = "\0error"
+PLANNED = ("url", "caption", "meta", "error", "detail")
+UNREADABLE = "\0unreadable"
+"""Field of a row that cannot be read; holds what is wrong with it."""
+LOOKED_AT = 100
+"""Rows of a table in which each column must be named once: jsonl rows leave out what is null."""
 
 
 def _json_lines(file: Path) -> Iterator[Row]:
@@ -176,6 +199,6 @@ def _json_lines(file: Path) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
-            yield row if isinstance(row, dict) else {UNREADABLE: "unreadable_row", "line": line}
+            yield row if isinstance(row, dict) else {UNREADABLE: "not a JSON object", "line": line}

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from stages.source.fields import json_object, text_or_none
 from stages.source.meta import meta_json
+from stages.source.paths import expanded
 from stages.stage import Source
 from store.digest import file_sha256
 from store.errors import MashbillError
@@ -30,6 +31,8 @@ class WebDataset(Source):
     Files that share a name up to the first dot are one sample: an image, a ``.txt`` caption and a
     ``.json`` object (its field ``caption_column`` is the caption where there is no ``.txt``). A sample
     is named by its key and its image's bytes, so cutting the same samples into other tars keeps ids.
+    Where a key has an extension a second time, a second sample begins. The source is named by the
+    tars' bytes and places: the store points into them, so tars that moved are taken in again.
     """
 
     kind: ClassVar[str] = "webdataset"
@@ -37,8 +40,8 @@ class WebDataset(Source):
     caption_column: str = "caption"
 
     def identity(self) -> dict[str, Any]:
-        digests = sorted(file_sha256(Location.of(tar)) for tar in tars_at(self.path))
-        return {"kind": self.kind, "tars": digests, "caption_column": self.caption_column}
+        tars = [[tar, file_sha256(Location.of(tar))] for tar in tars_at(self.path)]
+        return {"kind": self.kind, "tars": tars, "caption_column": self.caption_column}
 
     def plan(self) -> Iterator[pa.Table]:
         for tar in tars_at(self.path):
@@ -50,23 +53,17 @@ class WebDataset(Source):
     def read(self, portion: pa.Table, scratch: str) -> Iterator[RawSample]:
         tar = Location.of(portion["tar"][0].as_py())
         with tar.open() as file:
-            samples: dict[str, dict[str, Member]] = {}
-            for member in walk(file, tar.url, tar.size()):
-                folder, _, name = member.name.rpartition("/")
-                stem, _, extension = name.partition(".")
-                samples.setdefault(f"{folder}/{stem}".lstrip("/"), {})[extension.lower()] = member
-            for key, members in samples.items():
-                yield self._sample(file, key, members, tar.url)
+            for key, members in _samples(walk(file, tar.url, tar.size())):
+                yield self._sample(file, key, members)
 
-    def _sample(self, file: Any, key: str, members: dict[str, Member], tar: str) -> RawSample:
+    def _sample(self, file: Any, key: str, members: dict[str, Member]) -> RawSample:
         caption, fields = None, None
         if "json" in members:
-            fields = _json_object(read_member(file, members["json"]), f"{key}.json in {tar}")
-            found = fields.pop(self.caption_column, None)
-            caption = None if found is None else str(found)
+            fields = json_object(read_member(file, members["json"]), f"{key}.json")
+            caption = text_or_none(fields.pop(self.caption_column, None))
         if "txt" in members:
             caption = read_member(file, members["txt"]).decode("utf-8", "replace")
-        url = fields.get("url") if fields else None
+        url = text_or_none(fields.get("url")) if fields else None
         meta = meta_json(fields or {})
         kinds = [extension for extension in IMAGES if extension in members]
         if not kinds:
@@ -84,6 +81,7 @@ def tars_at(path: str) -> list[str]:
     Raises:
         MashbillError: none there.
     """
+    path = expanded(path)
     if "://" in path:
         found = [Location.of(path).url] if path.endswith(".tar") else []
         if not found:
@@ -98,14 +96,21 @@ def tars_at(path: str) -> list[str]:
     return sorted(os.path.abspath(item) if "://" not in item else item for item in found)
 
 
+def _samples(members: Iterable[Member]) -> list[tuple[str, dict[str, Member]]]:
+    """Key and files by extension (lower case) of each sample, in the order in which they begin."""
+    samples: list[tuple[str, dict[str, Member]]] = []
+    latest: dict[str, dict[str, Member]] = {}
+    for member in members:
+        folder, _, name = member.name.rpartition("/")
+        stem, _, extension = name.partition(".")
+        key, extension = f"{folder}/{stem}".lstrip("/"), extension.lower()
+        if key not in latest or extension in latest[key]:
+            latest[key] = {}
+            samples.append((key, latest[key]))
+        latest[key][extension] = member
+    return samples
+
+
 def read_member(file: Any, member: Member) -> bytes:
     file.seek(member.offset)
     return bytes(file.read(member.size))
-
-
-def _json_object(data: bytes, name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        return {"json_error": f"{name} is not valid JSON"}
-    return value if isinstance(value, dict) else {"json": value}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from stages.source.consent import opted_out, robots_allow, robots_rules
-from stages.source.fetch_guards import is_public
+from stages.source.consent import Consent, opted_out, robots_allow, robots_rules
+from stages.source.failures import reason_for
+from stages.source.fetch_guards import Opener, is_public
 from stages.source.urls import as_sent, refusal
 
 ROBOTS = """\ufeff# for everybody
@@ -74,6 +80,52 @@ def test_x_robots_tag(value: str, directive: str | None) -> None:
     headers = Message()
     headers["X-Robots-Tag"] = value
     assert opted_out(headers, "mashbill") == directive
+
+
+@contextmanager
+def serving(robots_status: int) -> Iterator[str]:
+    """The address of a server that has images, and answers robots.txt with one status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(robots_status if self.path == "/robots.txt" else 200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"bytes")
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{running.server_port}"
+        finally:
+            running.shutdown()
+            thread.join(30)
+
+
+def asking() -> Opener:
+    opener = Opener(1000, 10.0)
+    opener.add_handler(Consent("mashbill"))
+    return opener
+
+
+@pytest.mark.parametrize("status", [500, 503, 599])
+def test_a_server_error_for_robots_txt_forbids_everything(status: int) -> None:
+    opener = asking()
+    with serving(status) as server:
+        for path in ("/a.jpg", "/b.jpg"):
+            with pytest.raises(urllib.error.URLError, match=f"answered with status {status}.*RFC 9309") as no:
+                opener.open(server + path, timeout=5)
+            assert reason_for(str(no.value)) == "opt_out"
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 429])
+def test_no_robots_txt_forbids_nothing(status: int) -> None:
+    with serving(status) as server, asking().open(server + "/a.jpg", timeout=5) as response:
+        assert response.read() == b"bytes"
 
 
 PRIVATE = """

@@ -73,6 +73,18 @@ def test_missing_images_columns_and_splits(tmp_path: Path, images: list[bytes], 
     assert [row["source_error"] for row in taken(HubDataset(path=str(folder)))] == [None, "image_missing"]
 
 
+def test_urls_that_are_no_text_and_a_path_below_home(
+    tmp_path: Path, images: list[bytes], taken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    row = {"image": {"bytes": images[0], "path": None}, "caption": 7, "url": 5}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "data" / "train.parquet")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (found,) = taken(HubDataset(path="~/data"))
+    assert (found["url"], found["caption_original"], found["image"]) == ("5", "7", images[0])
+    assert HubDataset(path="~/data").identity() == HubDataset(path=str(tmp_path / "data")).identity()
+
+
 def test_a_folder_without_data_is_named(tmp_path: Path, taken: Any) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MashbillError, match=r"source\.path=.*cannot open"):

@@ -71,11 +71,34 @@ def test_wrong_folders(tmp_path: Path, folder: Path) -> None:
             Folder(path=str(folder)).identity()
 
 
-@pytest.mark.parametrize(("text", "says"), [("{half", "not valid JSON"), ("[1]", "expected a JSON object")])
-def test_a_sidecar_that_is_no_json_object_is_named(text: str, says: str, folder: Path, taken: Any) -> None:
-    (folder / "none.json").write_text(text)
-    with pytest.raises(MashbillError, match=rf"none\.json.*{says}"):
-        taken(Folder(path=str(folder)))
+@pytest.mark.parametrize(
+    ("data", "field", "says"),
+    [
+        (b"{half", "json_error", "b/none.json is not valid JSON: Expecting property name"),
+        (b'{"caption": "caf\xe9"}', "json_error", "b/none.json is not valid JSON: 'utf-8' codec"),
+        (b"[" * 200_000, "json_error", "b/none.json is not valid JSON: maximum recursion depth"),
+        (b'["list"]', "json", "['list']"),
+    ],
+)
+def test_a_sidecar_that_is_no_json_object_is_noted(
+    data: bytes, field: str, says: str, folder: Path, taken: Any
+) -> None:
+    (folder / "none.jpg").rename(folder / "b" / "none.jpg")
+    (folder / "b" / "none.json").write_bytes(data)
+    rows = {row["source_key"]: row for row in taken(Folder(path=str(folder)))}
+    assert len(rows) == 3
+    assert (rows["b/none.jpg"]["caption_original"], rows["b/none.jpg"]["source_error"]) == (None, None)
+    (meta,) = json.loads(rows["b/none.jpg"]["meta"]).items()
+    assert meta[0] == field
+    assert says in str(meta[1])
+    assert json.loads(rows["b/two.jpg"]["meta"])["license"] == "CC0"
+
+
+def test_a_path_below_home(folder: Path, taken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    rows = taken(Folder(path="~/in"))
+    assert [row["sample_id"] for row in rows] == [row["sample_id"] for row in taken(Folder(path=str(folder)))]
+    assert rows[0]["image"] == (folder / "b" / "two.jpg").read_bytes()
 
 
 def test_an_image_that_is_gone_when_read_is_a_row_with_a_reason(folder: Path, tmp_path: Path) -> None:

@@ -112,6 +112,29 @@ def test_other_column_names(tmp_path: Path, make_jpeg: Any, taken: Any) -> None:
     assert rows[0]["sample_id"] == sample_id("http://host/0.jpg", "caption 0")
 
 
+def test_urls_and_captions_that_are_no_text(tmp_path: Path, make_jpeg: Any, taken: Any) -> None:
+    write_shard(tmp_path, make_jpeg)
+    table = pq.read_table(tmp_path / "00000.parquet")
+    for name in ("url", "caption"):
+        table = table.set_column(table.column_names.index(name), name, pa.array(range(6)))
+    pq.write_table(table, tmp_path / "00000.parquet")
+    rows = taken(Img2dataset(path=str(tmp_path)))
+    assert [(row["url"], row["caption_original"]) for row in rows] == [(str(n), str(n)) for n in range(6)]
+
+
+def test_shards_that_moved_are_another_source(
+    tmp_path: Path, make_jpeg: Any, taken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shard(tmp_path / "in", make_jpeg)
+    before = Img2dataset(path=str(tmp_path / "in"))
+    identity, rows = before.identity(), taken(before)
+    (tmp_path / "in").rename(tmp_path / "moved")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    after = Img2dataset(path="~/moved")
+    assert after.identity() != identity
+    assert [row["sample_id"] for row in taken(after)] == [row["sample_id"] for row in rows]
+
+
 def test_through_build(tmp_path: Path, make_jpeg: Any, cli: Any) -> None:
     write_shard(tmp_path / "crawl", make_jpeg, counted=8)
     line = ["build", "l-orig", "--store", tmp_path / "store", "--set", "source.kind=img2dataset", "--json"]

@@ -143,9 +143,62 @@ def test_lines_that_are_no_objects_and_short_lines_are_rows(tmp_path: Path) -> N
     assert [row["error"] for row in found] == [None, "unreadable_row", "unreadable_row", None]
     assert json.loads(found[1]["meta"])["line"] == "{half\n"
     assert found[3]["caption"] is None
-    (tmp_path / "rows.csv").write_text("caption,url\nlonely\n\na,http://host/a,over\n")
+    (tmp_path / "rows.csv").write_text("caption,url\nlonely\n\na,http://host/a\n")
     found = planned(Metadata(path=str(tmp_path / "rows.csv")))
     assert [row["url"] for row in found] == [None, "http://host/a"]
+    assert [row["error"] for row in found] == [None, None]
+    (tmp_path / "deep.jsonl").write_text("[" * 200_000 + "\n")
+    assert [row["error"] for row in planned(Metadata(path=str(tmp_path / "deep.jsonl")))] == [
+        "unreadable_row"
+    ]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_rows_with_more_cells_than_the_header(ending: str, tmp_path: Path) -> None:
+    lines = [
+        "url,caption,license",
+        "http://host/a,hello, world,CC0",
+        "http://host/b,fine,CC0",
+        "not a URL,x,y,z,",
+    ]
+    file = tmp_path / f"rows.{ending}"
+    file.write_text("\n".join(lines).replace(",", "\t" if ending == "tsv" else ","))
+    found = planned(Metadata(path=str(file)))
+    assert [row["error"] for row in found] == ["unreadable_row", None, "unreadable_row"]
+    assert [row["url"] for row in found] == ["http://host/a", "http://host/b", None]
+    assert [row["caption"] for row in found] == [None, "fine", None]
+    assert [row["detail"] for row in found] == [
+        "3 cells expected, as in the header, and 4 found",
+        None,
+        "3 cells expected, as in the header, and 5 found",
+    ]
+    assert json.loads(found[0]["meta"]) == {"cells": ["http://host/a", "hello", " world", "CC0"]}
+
+
+def test_rows_that_cannot_be_read_are_not_downloaded(tmp_path: Path, taken: Any) -> None:
+    (tmp_path / "rows.csv").write_text("url,caption\nhttp://127.0.0.1:9/a.jpg,hello, world\n")
+    (tmp_path / "rows.jsonl").write_text('{half\n{"url": null, "caption": "a"}\n')
+    rows = taken(Metadata(path=str(tmp_path)))
+    assert [(row["url"], row["source_error"], row["source_detail"]) for row in rows[:2]] == [
+        ("http://127.0.0.1:9/a.jpg", "unreadable_row", "2 cells expected, as in the header, and 3 found"),
+        (None, "unreadable_row", "not a JSON object"),
+    ]
+    assert rows[2]["source_error"] == "url_missing"
+
+
+def test_a_field_that_the_first_rows_of_a_jsonl_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "rows.jsonl"
+    lines = [*['{"url": "http://host/a"}'] * 98, "{half", '{"url": "http://host/b", "caption": "b"}']
+    file.write_text("\n".join(lines))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = planned(Metadata(path="~/rows.jsonl"))
+    assert [row["caption"] for row in found] == [None] * 99 + ["b"]
+    file.write_text("\n".join([lines[0], *lines]))
+    with pytest.raises(MashbillError, match="no column 'caption'; it has url"):
+        planned(Metadata(path=str(file)))
+    file.write_text("\n".join(["{half"] * 150 + ['{"url": "http://host/a"}']))
+    with pytest.raises(MashbillError, match="no column 'caption'; it has url"):
+        planned(Metadata(path=str(file)))
 
 
 def test_limits_of_the_download_belong_to_the_identity(tmp_path: Path) -> None:

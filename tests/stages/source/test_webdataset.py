@@ -66,6 +66,28 @@ def test_the_same_sample_twice_is_a_repeated_row(tmp_path: Path, samples: Any, t
     assert len({row["sample_id"] for row in rows}) == 4
 
 
+def test_a_key_and_extension_twice_in_one_tar_are_two_rows(tmp_path: Path, samples: Any, taken: Any) -> None:
+    with tarfile.open(tmp_path / "twice.tar", "w") as tar:
+        for number, ending in ((1, "jpg"), (1, "txt"), (2, "JPG"), (2, "txt"), (1, "jpg"), (1, "txt")):
+            data = samples["00001"]["txt"] if ending == "txt" else samples[f"{number:05d}"]["jpg"]
+            info = tarfile.TarInfo(f"same.{ending}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    rows = taken(WebDataset(path=str(tmp_path)))
+    assert [row["source_key"] for row in rows] == ["same"] * 3
+    assert [row["image"] for row in rows] == [samples[f"0000{n}"]["jpg"] for n in (1, 2, 1)]
+    assert [row["caption_original"] for row in rows] == ["text 1"] * 3
+    assert sorted(row["source_error"] or "" for row in rows) == ["", "", "repeated_row"]
+
+
+def test_a_url_that_is_no_text(tmp_path: Path, samples: Any, taken: Any) -> None:
+    jpeg = samples["00000"]["jpg"]
+    write_tar(tmp_path / "a.tar", {"a.jpg": jpeg, "a.json": b'{"url": 5}', "b.json": b'{"url": ["u"]}'})
+    rows = {row["source_key"]: row for row in taken(WebDataset(path=str(tmp_path)))}
+    assert (rows["a"]["url"], rows["b"]["url"]) == ("5", "['u']")
+    assert json.loads(rows["a"]["meta"]) == {"url": 5}
+
+
 def test_odd_members(tmp_path: Path, samples: Any, taken: Any) -> None:
     jpeg = samples["00000"]["jpg"]
     members = {
@@ -91,12 +113,14 @@ def test_odd_members(tmp_path: Path, samples: Any, taken: Any) -> None:
     assert rows["sub.folder/key"]["source_error"] == "image_missing"  # "part.jpg" is no image's extension
 
 
-def test_one_tar_a_folder_or_a_glob(tmp_path: Path, samples: Any) -> None:
+def test_one_tar_a_folder_or_a_glob(tmp_path: Path, samples: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, name in enumerate(("a-0.tar", "a-1.tar", "b-0.tar")):
         write_tar(tmp_path / name, files(samples, [f"{number:05d}"]))
     for pattern, count in (("", 3), ("a-0.tar", 1), ("a-*.tar", 2)):
         source = WebDataset(path=str(tmp_path / pattern))
         assert len(list(source.plan())) == count
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert WebDataset(path="~/a-*.tar").identity() == source.identity()
     for pattern in ("c-*.tar", "nowhere"):
         with pytest.raises(MashbillError, match=r"source\.path=.*no \.tar files"):
             WebDataset(path=str(tmp_path / pattern)).identity()
@@ -110,17 +134,19 @@ def test_a_damaged_tar_is_named(tmp_path: Path, samples: Any, taken: Any) -> Non
         taken(WebDataset(path=str(tmp_path)))
 
 
-def test_a_tar_that_moved_is_named(tmp_path: Path, samples: Any, cli: Any) -> None:
+def test_tars_that_moved_are_taken_in_again(tmp_path: Path, samples: Any, cli: Any) -> None:
     write_tar(tmp_path / "in" / "a.tar", files(samples, list(samples)))
     store = ["--store", tmp_path / "store", "--set", "source.kind=webdataset", "--workers", "1"]
     first = ["--set", f"source.path={tmp_path / 'in'}", "--set", "pack.resolutions=16"]
     assert cli("build", "l-orig", *store, *first).code == 0
     (tmp_path / "in").rename(tmp_path / "moved")
+    gone = cli("verify", "l-orig", "--store", tmp_path / "store").message
+    assert f"{tmp_path / 'in' / 'a.tar'} is missing" in gone
     second = ["--set", f"source.path={tmp_path / 'moved'}", "--set", "pack.resolutions=24"]
-    done = cli("build", "l-orig", *store, *second)
-    assert done.code == 1
-    assert f"{tmp_path / 'in' / 'a.tar'} is missing" in done.message
-    assert "is missing" in cli("verify", "l-orig", "--store", tmp_path / "store").message
+    done = cli("build", "l-orig", *store, *second, "--json")
+    assert (done.code, done.json["kept"]) == (0, 10), done.err
+    again = cli("build", "l-orig", *store, *second, "--json")
+    assert all(stage["reused"] for stage in again.json["stages"])
 
 
 def test_a_tar_without_samples(tmp_path: Path, cli: Any) -> None:

@@ -84,6 +84,8 @@ def open_store(url: str | Path, create: bool = False) -> Store:
             mark.create_json({"format": FORMAT})
         found = mark.read_json()
     except FileNotFoundError as error:
+        if create:
+            raise MashbillError(f"cannot make a store at {root.url}: {error.strerror}") from error
         raise MashbillError(
             f"there is no store at {root.url}. Build something first, or name another with --store."
         ) from error

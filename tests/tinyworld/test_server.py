@@ -115,7 +115,7 @@ def test_dripping_holds_a_client_but_never_the_end(tmp_path: Path) -> None:
 
 def test_a_taken_port_is_named(server: CrawlServer, tmp_path: Path) -> None:
     port = int(server.base_url.rpartition(":")[2])
-    with pytest.raises(MashbillError, match=f"{port}.*--port"), CrawlServer(tmp_path, port):
+    with pytest.raises(MashbillError, match=f"{port}.*another port"), CrawlServer(tmp_path, port):
         pass
 
 

@@ -32,15 +32,13 @@ NEEDED = (
 )
 
 
-PARTS = "parts"
-"""Folder of a pack in the making, with a mark for each shard that is done."""
-
-
 @dataclass(frozen=True)
 class ShardUnit:
-    """One pack shard to write."""
+    """One pack shard to write. ``mark`` says what was written, once it was; it stays, since another
+    build of the same version may be packing still."""
 
     location: Location
+    mark: Location
     rows: list[dict[str, Any]]
     pack: Pack
     resolution: int
@@ -48,11 +46,10 @@ class ShardUnit:
 
 def write_shard(unit: ShardUnit) -> dict[str, Any]:
     """Write one pack shard, or find that an interrupted build did. Returns what is known of it."""
-    mark = unit.location.parent / PARTS / f"{unit.location.name}.json"
-    if mark.exists() and unit.location.exists():
-        return dict(mark.read_json())
+    if unit.mark.exists() and unit.location.exists():
+        return dict(unit.mark.read_json())
     written = write_pack_shard(unit.location, unit.rows, unit.pack, unit.resolution)
-    mark.write_json(written)
+    unit.mark.write_json(written)
     return written
 
 
@@ -86,12 +83,13 @@ def _write(
     progress: Progress,
 ) -> None:
     location = version.pack(pack_name(resolution))
-    units = [
-        ShardUnit(location / f"{split}-{start // pack.samples_per_shard:05d}.tar", part, pack, resolution)
-        for split, rows in groups.items()
-        for start in range(0, len(rows), pack.samples_per_shard)
-        if (part := rows[start : start + pack.samples_per_shard])
-    ]
+    marks = version.location / "marks" / location.name
+    units = []
+    for split, rows in groups.items():
+        for start in range(0, len(rows), pack.samples_per_shard):
+            name = f"{split}-{start // pack.samples_per_shard:05d}.tar"
+            part = rows[start : start + pack.samples_per_shard]
+            units.append(ShardUnit(location / name, marks / f"{name}.json", part, pack, resolution))
     what, total = f"packing {location.name}", sum(len(unit.rows) for unit in units)
     done, shards = 0, []
     progress(what, done, total)
@@ -119,7 +117,6 @@ def _write(
             "shards": shards,
         }
     )
-    (location / PARTS).remove()
 
 
 def _groups(

@@ -13,7 +13,7 @@ from pipelines.build import build
 from pipelines.dataset import Dataset
 from pipelines.executors import Serial
 from pipelines.export import export
-from pipelines.packing import PARTS, ShardUnit, write_shard
+from pipelines.packing import ShardUnit, write_shard
 from pipelines.recipes.l_orig import l_orig
 from stages.image.content_hash import ContentHash
 from stages.pack.pack import Pack
@@ -134,9 +134,9 @@ def test_a_build_makes_again_what_was_removed_of_a_version(store: Store, base: D
 def test_a_finished_pack_shard_is_not_written_again(store: Store, base: Dataset, tmp_path: Path) -> None:
     run(store, base)
     version = find_version(store, "l-orig")
-    assert PARTS not in version.pack("32").names()
     rows = _rows(store, version)
-    unit = ShardUnit(Location.of(tmp_path / "pack" / "train-00000.tar"), rows, Pack(), 32)
+    place = Location.of(tmp_path / "pack")
+    unit = ShardUnit(place / "train-00000.tar", place / "mark.json", rows, Pack(), 32)
     first = write_shard(unit)
     before = (tmp_path / "pack" / "train-00000.tar").stat()
     assert write_shard(unit) == {**first, "sizes": [list(size) for size in first["sizes"]]}

@@ -134,6 +134,9 @@ def test_a_build_makes_again_what_was_removed_of_a_version(store: Store, base: D
 def test_a_finished_pack_shard_is_not_written_again(store: Store, base: Dataset, tmp_path: Path) -> None:
     run(store, base)
     version = find_version(store, "l-orig")
+    # Another build of the version may be packing still: a finished one takes nothing away from it.
+    shards = [name for name in version.pack("32").names() if name.endswith(".tar")]
+    assert (version.location / "marks" / "32").names() == [f"{name}.json" for name in shards]
     rows = _rows(store, version)
     place = Location.of(tmp_path / "pack")
     unit = ShardUnit(place / "train-00000.tar", place / "mark.json", rows, Pack(), 32)

@@ -179,7 +179,7 @@ def _swappable(group: Labels, pairs: list[tuple[str, str]]) -> int:
 
 def _pictures(rows: pa.Table, group: Labels, true_reason: Labels) -> dict[str, Any]:
     """Pictures that truth keeps: each should be in the dataset once."""
-    kept: Counter[str] = Counter(dict.fromkeys(group[true_reason == None], 0))  # noqa: E711
+    kept: Counter[str] = Counter(dict.fromkeys(group[true_reason == None], 0))  # noqa: E711  (elementwise)
     for name in group[rows["kept"].to_numpy(zero_copy_only=False)]:
         if name in kept:
             kept[name] += 1

@@ -22,9 +22,13 @@ def fingerprint(value: Any) -> str:
 
 
 def settings(value: Any) -> Any:
-    """A frozen value and everything in it as plain JSON: ``{"name", "version", field: value}``."""
+    """A frozen value and everything in it as plain JSON: ``{"name", "version", field: value}``.
+
+    Fields with ``compare=False`` are left out: where something lies makes no other value.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: settings(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        compared = (f.name for f in dataclasses.fields(value) if f.compare)
+        fields = {name: settings(getattr(value, name)) for name in compared}
         own = getattr(value, "name", getattr(value, "kind", type(value).__name__))
         return {"name": own, "version": getattr(value, "version", 1)} | fields
     if isinstance(value, tuple | list):
@@ -73,13 +77,17 @@ def table_digest(table: pa.Table) -> str:
 
 def _count(kind: pa.DataType) -> int:
     """How many streams ``_streams`` gives for a type."""
-    return 2 + _count(kind.value_type) if pa.types.is_list(kind) else 3
+    return 2 + _count(kind.value_type) if _is_list(kind) else 3
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _streams(column: pa.Array) -> list[bytes]:
     """Nulls, lengths and values of one column piece; of a list its nulls, lengths and its items' streams."""
     nulls = np.asarray(column.is_null().to_numpy(zero_copy_only=False), np.uint8).tobytes()
-    if not pa.types.is_list(column.type):
+    if not _is_list(column.type):
         return [nulls, *_parts(column)]
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     return [nulls, lengths.astype("<i8").tobytes(), *_streams(column.flatten())]

@@ -1,12 +1,14 @@
-"""A folder on a local disk or any fsspec filesystem, with writes that happen whole or not at all.
+"""A folder on a local disk or an object store, with writes that happen whole or not at all.
 
 On a local disk a file is written under the store's ``tmp`` folder, flushed, and moved to its name in
-one step. On an object store an upload becomes visible when it is complete, which is the same promise.
+one step. On an object store an upload becomes visible when it is complete, which is the same promise;
+nothing is ever renamed there.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -15,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -23,6 +25,9 @@ from typing import Any
 import fsspec
 
 from store.errors import MashbillError
+from store.object_store import Remote
+
+_PROTOCOLS = {"file": "file", "gs": "gs", "gcs": "gs", "memory": "memory", "s3": "s3", "s3a": "s3"}
 
 
 @dataclass(frozen=True)
@@ -38,21 +43,38 @@ class Location:
 
     @classmethod
     def of(cls, url: str | Path) -> Location:
-        """From a local path or an fsspec URL such as ``s3://bucket/store`` or ``memory://store``."""
+        """From a local path or a URL: ``s3://bucket/store``, ``gs://...``, ``memory://...``, ``file://...``.
+
+        Raises:
+            MashbillError: another kind of URL, one with options in it, or its package is not installed.
+        """
         text = os.fspath(url)
         if "://" not in text:
-            text = os.path.abspath(os.path.expanduser(text))
+            return cls(os.path.abspath(os.path.expanduser(text)).rstrip("/") or "/")
+        scheme, _, rest = text.partition("://")
+        protocol = _PROTOCOLS.get(scheme)
+        if protocol is None or "::" in rest:
+            raise MashbillError(
+                f"{text} is a kind of address that mashbill cannot keep its promises on. Expected a local "
+                "path, s3://bucket/folder, gs://bucket/folder, file:///folder or memory://folder."
+            )
+        if protocol != "file" and (not rest.strip("/") or "@" in rest.split("/")[0] or "?" in rest):
+            raise MashbillError(
+                f"{scheme}://... must be {scheme}://BUCKET/FOLDER and no more. Keys, hosts and options come "
+                "from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...) or fsspec's configuration."
+            )
         try:
-            filesystem, path = fsspec.core.url_to_fs(text)
-        except (ValueError, ImportError) as error:
-            raise MashbillError(f"cannot open {text!r}: {error}") from error
-        protocol = filesystem.protocol
-        name = protocol if isinstance(protocol, str) else protocol[0]
-        return cls(path.rstrip("/") or "/", name)
+            kind = fsspec.get_filesystem_class(protocol)
+        except ImportError as error:
+            raise MashbillError(
+                f"{text} needs a package that is not installed ({error}). For s3:// do "
+                "`pip install 'mashbill[s3]'`."
+            ) from error
+        return cls(str(kind._strip_protocol(text)).rstrip("/") or "/", protocol)
 
-    @cached_property
-    def filesystem(self) -> fsspec.AbstractFileSystem:
-        return fsspec.filesystem(self.protocol)
+    @property
+    def _remote(self) -> Remote:
+        return Remote(self.protocol, self.path)
 
     @property
     def local(self) -> bool:
@@ -60,7 +82,7 @@ class Location:
 
     @property
     def url(self) -> str:
-        return self.path if self.local else f"{self.protocol}://{self.path.lstrip('/')}"
+        return self.path if self.local else self._remote.url
 
     @property
     def name(self) -> str:
@@ -74,24 +96,25 @@ class Location:
         return Location(f"{self.path.rstrip('/')}/{name}", self.protocol, self.temp)
 
     def exists(self) -> bool:
-        return os.path.exists(self.path) if self.local else bool(self.filesystem.exists(self.path))
+        return os.path.exists(self.path) if self.local else self._remote.exists()
 
     def names(self) -> list[str]:
-        """Names in this folder, sorted; empty where there is no such folder."""
-        try:
-            found = self.filesystem.ls(self.path, detail=False)
-        except FileNotFoundError:
-            return []
-        return sorted(item.rstrip("/").rsplit("/", 1)[-1] for item in found)
+        """Names in this folder, sorted; empty where there is no such folder, itself where it is a file.
+
+        On an object store that is a request for every thousand names.
+        """
+        if not self.local:
+            return sorted(self._remote.names())
+        if not os.path.isdir(self.path):
+            return [self.name] if self.exists() else []
+        return sorted(os.listdir(self.path))
 
     def size(self) -> int:
         """Bytes of this file."""
-        return os.path.getsize(self.path) if self.local else int(self.filesystem.size(self.path))
+        return os.path.getsize(self.path) if self.local else self._remote.size()
 
     def read_bytes(self) -> bytes:
-        if self.local:
-            return Path(self.path).read_bytes()
-        return bytes(self.filesystem.cat_file(self.path))
+        return Path(self.path).read_bytes() if self.local else self._remote.read_bytes()
 
     def read_json(self) -> Any:
         try:
@@ -123,14 +146,11 @@ class Location:
         if self.local:
             with open(self.path, "rb") as file:
                 return [os.pread(file.fileno(), size, offset) for offset, size in ranges]
-        starts = [offset for offset, _ in ranges]
-        ends = [offset + size for offset, size in ranges]
-        paths = [self.path] * len(starts)
-        return list(self.filesystem.cat_ranges(paths, starts, ends, on_error="raise"))
+        return self._remote.read_ranges(ranges)
 
-    def open(self) -> Any:
+    def open(self) -> io.BufferedReader | io.BytesIO:
         """A binary file for reading, seekable; the caller closes it."""
-        return open(self.path, "rb") if self.local else self.filesystem.open(self.path, "rb")
+        return open(self.path, "rb") if self.local else self._remote.open()
 
     def write_bytes(self, data: bytes) -> None:
         with self.writing() as path:
@@ -140,10 +160,15 @@ class Location:
         self.write_bytes(json_bytes(value))
 
     def create_json(self, value: Any) -> bool:
-        """Write only where nothing is yet; False when another writer was first."""
+        """Write only where nothing is yet, in one step; False when there is something.
+
+        On an object store the something may be this value itself, of an attempt whose answer was lost.
+        """
+        if not self.local:
+            return self._remote.create(json_bytes(value))
         with self.temporary() as path:
             Path(path).write_bytes(json_bytes(value))
-            return self._create(path)
+            return self._link(path)
 
     @contextmanager
     def writing(self) -> Iterator[str]:
@@ -154,13 +179,18 @@ class Location:
 
     def remove(self) -> None:
         """Remove this file or folder and all in it; nothing happens where there is none."""
-        if self.exists():
-            self.filesystem.rm(self.path, recursive=True)
+        if not self.local:
+            self._remote.remove()
+        elif os.path.isdir(self.path):
+            shutil.rmtree(self.path)
+        else:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.remove(self.path)
 
     @contextmanager
     def temporary(self) -> Iterator[str]:
         """A local path for a file in the making, gone when the block ends unless it was adopted."""
-        folder = self.temp or (os.path.dirname(self.path) if self.local else gettempdir())
+        folder = self.temp or (os.path.dirname(self.path) if self.local else _scratch())
         os.makedirs(folder, exist_ok=True)
         path = f"{folder}/{temp_prefix()}{uuid.uuid4().hex}"
         try:
@@ -181,19 +211,14 @@ class Location:
     def adopt(self, path: str) -> None:
         """Make the finished local file ``path`` this file, in one step."""
         if not self.local:
-            self.filesystem.put_file(path, self.path)
+            self._remote.put(path)
             return
         _flush(path)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         os.replace(path, self.path)
         _flush(os.path.dirname(self.path))
 
-    def _create(self, path: str) -> bool:
-        if not self.local:
-            if self.filesystem.exists(self.path):
-                return False
-            self.filesystem.put_file(path, self.path)
-            return True
+    def _link(self, path: str) -> bool:
         _flush(path)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         try:
@@ -211,11 +236,20 @@ def json_bytes(value: Any) -> bytes:
 
 def temp_prefix() -> str:
     """Names the process a temporary file belongs to, so that a later one can tell it is dead."""
-    return f"{_host()}-{os.getpid()}-"
+    return f"{this_host()}-{os.getpid()}-"
 
 
 @cache
-def _host() -> str:
+def _scratch() -> str:
+    """A local folder for files on their way to an object store; rid of what dead processes left there."""
+    folder = f"{gettempdir()}/mashbill-{os.getuid()}"
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    sweep(folder)
+    return folder
+
+
+@cache
+def this_host() -> str:
     """This host and, on Linux, its space of process numbers: containers may share a host's name."""
     space = "/proc/self/ns/pid"
     inode = os.readlink(space).strip("pid:[]") if os.path.islink(space) else ""
@@ -224,10 +258,10 @@ def _host() -> str:
 
 def sweep(folder: str) -> None:
     """Remove temporary files of processes of this host that are gone."""
-    host = _host() + "-"
+    host = this_host() + "-"
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         pid = name.removeprefix(host).split("-")[0]
-        if not name.startswith(host) or not pid.isdigit() or _alive(int(pid)):
+        if not name.startswith(host) or not pid.isdigit() or alive(int(pid)):
             continue
         path = os.path.join(folder, name)
         if os.path.isdir(path):
@@ -237,7 +271,8 @@ def sweep(folder: str) -> None:
                 os.remove(path)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether a process of this host has not ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,11 +31,17 @@ def read_table(location: Location, columns: Sequence[str] | None = None) -> pa.T
         MashbillError: the file is missing, is not Parquet, or lacks a column.
     """
     wanted = list(columns) if columns is not None else None
+    with opened(location) as file:
+        return file.read(columns=wanted)
+
+
+@contextmanager
+def opened(location: Location) -> Iterator[pq.ParquetFile]:
+    """One Parquet file, to read parts of it; raises as ``read_table`` does, also in the block."""
     try:
-        if location.local:
-            return pq.ParquetFile(location.path).read(columns=wanted)
-        with location.open() as file:
-            return pq.ParquetFile(file).read(columns=wanted)
+        with ExitStack() as stack:
+            source = location.path if location.local else stack.enter_context(location.open())
+            yield stack.enter_context(pq.ParquetFile(source))
     except FileNotFoundError as error:
         raise MashbillError(
             f"{location.url} is missing although it was committed: it was removed by hand, or the disk "

@@ -81,9 +81,11 @@ class StoredSource:
         return read_table(self.location / "shards" / shard.rows_file, columns)
 
     def tar(self, shard: Shard) -> Location:
-        if "/" in shard.tar:
-            return Location.of(shard.tar)
-        return self.location / "shards" / shard.tar
+        return self.tar_named(shard.tar)
+
+    def tar_named(self, tar: str) -> Location:
+        """A tar by the name or URL that its shard gives."""
+        return Location.of(tar) if "/" in tar else self.location / "shards" / tar
 
     # The plan: what each shard will read, kept so that a later process reads the same.
 
@@ -105,8 +107,11 @@ class StoredSource:
 
     # Shards.
 
-    def has_shard(self, index: int) -> bool:
-        return (self.location / "shards" / f"{index:05d}.json").exists()
+    def present(self) -> set[int]:
+        """Indices of the shards that are there, by one listing."""
+        names = (self.location / "shards").names()
+        marks = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return {int(mark) for mark in marks if mark.isdigit()}
 
     def write_shard(self, index: int, samples: Iterable[RawSample], tar: str | None) -> Shard:
         """Write and commit one shard; where another process was first, theirs stands.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store.digest import fingerprint, table_digest
+from store.digest import settings as as_settings
 
 TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "text": (pa.string(), st.text(max_size=5)),
@@ -19,6 +21,10 @@ TYPES: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
     "real": (pa.float64(), st.floats(allow_nan=False)),
     "yes": (pa.bool_(), st.booleans()),
     "list": (pa.list_(pa.string()), st.lists(st.text(max_size=3), max_size=3)),
+    "vector": (
+        pa.list_(pa.float16(), 2),
+        st.lists(st.sampled_from([0.0, 0.5, -2.0]), min_size=2, max_size=2),
+    ),
 }
 ROWS = st.lists(st.tuples(*(st.none() | values for _, values in TYPES.values())), max_size=12)
 
@@ -59,6 +65,9 @@ def test_equal_digests_mean_equal_tables(one: list[tuple[Any, ...]], other: list
         (pa.array(["a"], pa.string()), pa.array([b"a"], pa.binary())),
         (pa.array([1.0]), pa.array([-1.0])),
         (pa.array([["", None]]), pa.array([[None, ""]])),
+        (pa.array([[0, 0]], pa.list_(pa.float16(), 2)), pa.array([None], pa.list_(pa.float16(), 2))),
+        (pa.array([[0, 1]], pa.list_(pa.float16(), 2)), pa.array([[1, 0]], pa.list_(pa.float16(), 2))),
+        (pa.array([[0, 1]], pa.list_(pa.float16(), 2)), pa.array([[0, 1]], pa.list_(pa.float16()))),
     ],
     ids=str,
 )
@@ -78,6 +87,18 @@ def test_names_and_the_order_of_columns_count() -> None:
 def test_a_type_without_a_digest_is_refused() -> None:
     with pytest.raises(TypeError, match="no digest"):
         table_digest(pa.table({"x": pa.array([{"a": 1}])}))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Something, and where it lies."""
+
+    what: str = ""
+    path: str = field(default="", compare=False)
+
+
+def test_where_something_lies_is_no_setting() -> None:
+    assert as_settings((Place("a", "/here"),)) == [{"name": "Place", "version": 1, "what": "a"}]
 
 
 def test_fingerprints_do_not_depend_on_the_order_of_keys() -> None:

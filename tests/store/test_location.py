@@ -52,6 +52,30 @@ def test_what_is_written_is_read(folder: Location) -> None:
     assert folder.names() == ["a.json"]
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sftp://user@host/folder", r"sftp://.* Expected a local path, s3://bucket/folder"),
+        ("https://host/folder", "Expected a local path"),
+        ("simplecache::s3://bucket/folder", "Expected a local path"),
+        ("memory://a::s3://bucket", "Expected a local path"),
+        ("s3://", "must be s3://BUCKET/FOLDER and no more"),
+        ("s3://key:secret@bucket/folder", "must be s3://BUCKET/FOLDER .* come from the environment"),
+        ("s3://bucket/folder?versionId=3", "must be s3://BUCKET/FOLDER and no more"),
+    ],
+)
+def test_addresses_with_more_in_them_are_refused(url: str, message: str) -> None:
+    with pytest.raises(MashbillError, match=message) as refusal:
+        Location.of(url)
+    assert "secret" not in str(refusal.value)
+
+
+def test_addresses_say_where_they_lead(tmp_path: Path) -> None:
+    assert Location.of(f"file://{tmp_path}/").url == str(tmp_path)
+    assert Location.of("memory://house/store/").url == "memory://house/store"
+    assert (Location.of("memory://house") / "a" / "b").parent.url == "memory://house/a"
+
+
 def test_only_the_first_creates(folder: Location) -> None:
     mark = folder / "mark.json"
     assert mark.create_json({"by": 1})

@@ -5,6 +5,7 @@
     store.json                          format number
     sources/<fingerprint>/              images as they came, and a row for every sample that entered
     columns/<stage>-<fingerprint>/      what one stage said about one source
+    tables/<fingerprint>/               all columns of a recipe over one source, sorted by sample
     datasets/<name>/<version>/          manifest, samples, report, packs
     runs/<name>/                        checkpoints and metrics of one training job
     tmp/                                files being written
@@ -19,6 +20,7 @@ from store.columns import ColumnSet
 from store.errors import MashbillError
 from store.location import Location, sweep
 from store.sources import StoredSource
+from store.tables import SampleTable
 
 FORMAT = 1
 
@@ -38,6 +40,9 @@ class Store:
 
     def column_set(self, name: str, fingerprint: str) -> ColumnSet:
         return ColumnSet(self.root / "columns" / f"{name}-{fingerprint}")
+
+    def table(self, fingerprint: str) -> SampleTable:
+        return SampleTable(self.root / "tables" / fingerprint)
 
     @property
     def datasets(self) -> Location:

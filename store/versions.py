@@ -7,24 +7,29 @@ exists when its ``manifest.json`` does, and that is written only when its sample
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from store.digest import file_sha256
 from store.errors import MashbillError
 from store.location import Location
 from store.parquet import read_table
 from store.store import Store
+from store.tables import LEADING, PLACES, SampleTable
 
+REASONS = "selection.parquet"
+"""A version's file with the column ``reason``, row for row beside its sample table."""
 NAME = r"[a-z0-9][a-z0-9.-]{0,79}"
 """Dataset names: what is safe as a folder on every filesystem."""
 
 
 @dataclass(frozen=True)
 class Version:
-    """A committed or growing dataset version."""
+    """A committed or growing dataset version: a sample table and, for each row of it, a reason or none."""
 
     dataset: str
     version: str
@@ -37,22 +42,58 @@ class Version:
     def manifest(self) -> dict[str, Any]:
         return dict((self.location / "manifest.json").read_json())
 
-    def samples(self, columns: list[str] | None = None) -> pa.Table:
-        """One row per sample that entered, sorted by ``sample_id``."""
-        return read_table(self.location / "samples.parquet", columns)
+    @property
+    def table(self) -> SampleTable:
+        """The columns of every sample that entered."""
+        store = self.location.parent.parent.parent
+        return SampleTable(store / "tables" / self.manifest()["table"])
+
+    def reasons(self) -> pa.ChunkedArray:
+        """For each row of the table why it was left out; null where it was kept."""
+        return read_table(self.location / REASONS)["reason"]
+
+    def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row per sample that entered, sorted by ``sample_id``, with ``kept`` and ``reason``."""
+        return decided_samples(self.table, self.reasons(), columns)
+
+    def parts(self) -> Iterator[pa.Table]:
+        """``samples``, all columns, some rows at a time; at least one table."""
+        reasons, start, names = self.reasons(), 0, all_names(self.table)
+        for part in self.table.parts():
+            reason = reasons.slice(start, len(part))
+            found = _named(part) | {"kept": pc.is_null(reason), "reason": reason}
+            yield pa.table({name: found[name] for name in names})
+            start += len(part)
 
     def pack(self, name: str) -> Location:
         return self.location / "packs" / name
 
+    def gone(self) -> list[str]:
+        """Files of a committed version that are not there."""
+        files = self.manifest()["files"]
+        folders = {name.rpartition("/")[0] for name in files}
+        there = {path: set((self.location / path if path else self.location).names()) for path in folders}
+        return [name for name in files if name.rsplit("/", 1)[-1] not in there[name.rpartition("/")[0]]]
+
     def withdraw_if_broken(self) -> None:
-        """Take back a version of which files are gone, so that a build makes them again."""
-        if not self.complete:
-            return
-        gone = [name for name in self.manifest()["files"] if not (self.location / name).exists()]
+        """Take back a version of which files are gone, so that a build makes them again.
+
+        Its dataset is then known by another version, or not at all, until that is done.
+        """
+        gone = self.gone() if self.complete else []
         for pack in {name.rsplit("/", 1)[0] for name in gone if name.startswith("packs/")}:
             (self.location / pack / "pack.json").remove()
         if gone:
             (self.location / "manifest.json").remove()
+            self._forget()
+
+    def _forget(self) -> None:
+        folder = self.location.parent
+        newest = folder / "newest.json"
+        if not newest.exists() or newest.read_json()["version"] != self.version:
+            return
+        others = [name for name in folder.names() if (folder / name / "manifest.json").exists()]
+        newest.write_json({"version": others[0]}) if others else newest.remove()
 
     def commit(self, manifest: dict[str, Any]) -> None:
         """Make the version exist and the newest of its dataset.
@@ -66,6 +107,30 @@ class Version:
         newest, value = self.location.parent / "newest.json", {"version": self.version}
         if not newest.exists() or newest.read_json() != value:
             newest.write_json(value)
+
+
+def decided_samples(
+    table: SampleTable, reasons: pa.Array | pa.ChunkedArray, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Some columns of a table or its places; or all of the table, with ``kept`` and ``reason``."""
+    columns = all_names(table) if columns is None else columns
+    found = {"kept": pc.is_null(reasons), "reason": reasons}
+    places = [name for name in columns if name in PLACES]
+    found |= _named(table.places(places)) if places else {}
+    stored = [name for name in columns if name not in found]
+    found |= _named(table.read(stored)) if stored else {}
+    return pa.table({name: found[name] for name in columns})
+
+
+def all_names(table: SampleTable) -> list[str]:
+    """The columns of a table with ``kept`` and ``reason`` after the leading ones."""
+    names = table.names()
+    leading = sum(name in LEADING for name in names)
+    return [*names[:leading], "kept", "reason", *names[leading:]]
+
+
+def _named(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))
 
 
 def check_accounts(manifest: dict[str, Any]) -> None:
@@ -123,20 +188,29 @@ def verify(store: Store, version: Version) -> list[str]:
     manifest = version.manifest()
     check_accounts(manifest)
     problems = _changed(version.location, manifest["files"])
+    table = store.table(manifest["table"])
+    mark = table.location / "table.json"
+    problems += _changed(table.location, table.manifest()["files"]) if mark.exists() else [_missing(mark)]
     source = store.source(manifest["source"]["fingerprint"])
     if not source.complete:
-        problems.append(f"{(source.location / 'source.json').url} is missing")
+        problems.append(_missing(source.location / "source.json"))
     for shard in source.shards() if source.complete else []:
         problems += _changed(source.location / "shards", {shard.rows_file: shard.rows_sha256})
         tar = source.tar(shard)
         problems += _changed(tar.parent, {tar.name: shard.tar_sha256})
     for entry in manifest["stages"]:
         columns = store.column_set(entry["name"], entry["fingerprint"])
-        if not columns.complete:
-            problems.append(f"{(columns.location / 'column_set.json').url} is missing")
-            continue
-        problems += _changed(columns.location, columns.manifest()["files"])
+        if "files" in entry:  # the set lacks a shard that this version left out
+            problems += _changed(columns.location, entry["files"])
+        elif columns.complete:
+            problems += _changed(columns.location, columns.manifest()["files"])
+        else:
+            problems.append(_missing(columns.location / "column_set.json"))
     return problems
+
+
+def _missing(file: Location) -> str:
+    return f"{file.url} is missing"
 
 
 def _changed(folder: Location, files: dict[str, str]) -> list[str]:
@@ -144,7 +218,7 @@ def _changed(folder: Location, files: dict[str, str]) -> list[str]:
     for name, expected in files.items():
         file = folder / name
         if not file.exists():
-            problems.append(f"{file.url} is missing")
+            problems.append(_missing(file))
         elif file_sha256(file) != expected:
             problems.append(f"{file.url} has other bytes than were committed")
     return problems

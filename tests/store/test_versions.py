@@ -30,7 +30,9 @@ KINDS = {
     "tar": "sources/*/shards/*.tar",
     "rows": "sources/*/shards/*.parquet",
     "columns": "columns/size-*/00000.parquet",
-    "samples": "datasets/*/*/samples.parquet",
+    "samples": "tables/*/samples.parquet",
+    "places": "tables/*/places.parquet",
+    "selection": "datasets/*/*/selection.parquet",
     "packed tar": "datasets/*/*/packs/64/*.tar",
     "pack.json": "datasets/*/*/packs/64/pack.json",
 }
@@ -68,12 +70,16 @@ def test_a_removed_mark_is_found(mark: str, copied: Path) -> None:
     assert problem == f"{file} is missing"
 
 
-@pytest.mark.parametrize("name", ["columns/size-*/00000.parquet", "columns/crop-*/00001.parquet"])
+@pytest.mark.parametrize(
+    "name", ["columns/size-*/00000.parquet", "columns/crop-*/00001.parquet", "tables/*/samples.parquet"]
+)
 def test_a_damaged_file_ends_a_build_with_one_line(
     name: str, copied: Path, photos: Any, cli: Any, folder_source: Any
 ) -> None:
     (file,) = copied.glob(name)
     file.write_bytes(file.read_bytes()[:-40])
+    if name.startswith("columns"):
+        shutil.rmtree(copied / "tables")  # or nothing would read it
     line = ["build", "l-orig", "--store", copied, *folder_source(photos.path), "--workers", "1"]
     done = cli(*line, "--set", "pack.resolutions=16")
     assert done.code == 1, done.err

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pyarrow as pa
 
-from stages.dedup.hamming import HashPairs, hamming_join
+from stages.dedup.hamming import hamming_join
+from stages.dedup.hash_pairs import HashPairs
 from stages.dedup.same_picture import Comparison
 from stages.image.perceptual_hash import FLIPPED, REGIONS
 

@@ -4,8 +4,9 @@ Four kinds. A **source** makes samples (``stages/source``). A **map** turns rows
 same order. A **reduction** reads a few columns of everything and writes columns for every sample.
 A **select** rule reads columns and says why a sample is left out.
 
-The fields of a stage are exactly what changes its result: they, the ``version`` and the fingerprints
-of what it reads name its column set. Raise ``version`` whenever the same fields give other values.
+The fields of a stage are exactly what changes its result (a field with ``compare=False`` does not): they,
+the ``version`` and the fingerprints of what it reads name its column set. Raise ``version`` whenever the
+same fields give other values.
 """
 
 from __future__ import annotations
@@ -77,6 +78,20 @@ class Source(ABC):
         return None
 
 
+@dataclass(frozen=True)
+class Resources:
+    """What one worker holds while a stage runs. No part of a fingerprint: it changes no value.
+
+    Counted on a Ray cluster only. ``gpus`` is a share of one GPU or a whole number of them;
+    ``memory_gb`` are 10^9 bytes; ``custom`` holds names that the cluster's nodes give themselves.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_gb: float = 0.0
+    custom: tuple[tuple[str, float], ...] = ()
+
+
 class MapStage(ABC):
     """Rows to rows. ``open`` is called once per process and may load a model."""
 
@@ -85,6 +100,7 @@ class MapStage(ABC):
     reads: ClassVar[tuple[str, ...]] = ()
     writes: ClassVar[pa.Schema]
     view: ClassVar[View] = View.NONE
+    resources: ClassVar[Resources] = Resources()
 
     @abstractmethod
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:

@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.dedup.best_first import READS, best_first
-from stages.dedup.candidates import Candidates, candidate_pairs
-from stages.dedup.same_picture import changed_locally, difference
-from stages.image.perceptual_hash import HASH_COLUMNS, THUMBNAIL_BYTES
+from stages.dedup.candidates import candidate_pairs
+from stages.dedup.stars import stars
+from stages.dedup.thumbnails import Thumbnails, check_match, same_pictures
+from stages.image.perceptual_hash import HASH_COLUMNS
 from stages.stage import Reduction
-
-_PAIRS_AT_ONCE = 8192
-"""Candidates verified together; few, so that a large cluster is settled before most of its pairs."""
+from store.tables import wide
 
 
 @dataclass(frozen=True)
@@ -57,20 +56,26 @@ class NearDuplicates(Reduction):
     tolerance: float = 10.0
     match_flips: bool = True
 
+    def __post_init__(self) -> None:
+        check_match(self.radius, self.tolerance)
+
     def reduce(self, rows: pa.Table, scratch: str) -> pa.Table:
         order = best_first(rows)
-        ranked = rows.take(pa.array(order))
+        ranked = wide(rows).take(pa.array(order))
         file = _first_of_same_bytes(ranked["sha256"])
         readable = ranked["thumbnail"].is_valid().to_numpy()
         hashed = ranked[HASH_COLUMNS[0]].is_valid().to_numpy()
         nodes = np.flatnonzero(readable & hashed & (file == np.arange(len(file))))
         hashes = ranked.select(HASH_COLUMNS).take(pa.array(nodes))
         candidates = candidate_pairs(hashes, self.radius, self.match_flips, scratch)
-        thumbnails = ranked["thumbnail"].take(pa.array(nodes))
-        star, distance = _stars(candidates, thumbnails, len(nodes), self.tolerance)
+        thumbnails = Thumbnails.of(ranked["thumbnail"].take(pa.array(nodes)), candidates.used)
 
+        def matching(pairs: np.ndarray) -> np.ndarray:
+            return same_pictures(candidates.where(pairs), thumbnails, thumbnails, self.tolerance)
+
+        star, tie = stars(candidates.better, candidates.worse, len(nodes), matching)
         keeper, bits = np.arange(len(file)), np.zeros(len(file), np.int32)
-        keeper[nodes], bits[nodes] = nodes[star], distance
+        keeper[nodes], bits[nodes[tie >= 0]] = nodes[star], candidates.distance[tie[tie >= 0]]
         keeper, bits = keeper[file], bits[file]
         return _columns(ranked["sample_id"], keeper, bits, keeper == file, readable).take(
             pa.array(np.argsort(order))
@@ -86,40 +91,6 @@ def _first_of_same_bytes(sha256: pa.ChunkedArray) -> np.ndarray:
     first = np.full(int(codes.max(initial=-1)) + 1, len(own))
     np.minimum.at(first, codes[known], own[known])
     return np.where(known, first[codes], own) if len(own) else own
-
-
-def _stars(
-    candidates: Candidates, thumbnails: pa.ChunkedArray, count: int, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each of ``count`` images, best first: its representative and the bits between them."""
-    star, distance = np.arange(count), np.zeros(count, np.int32)
-    pixels = np.frombuffer(
-        b"".join(thumbnails.take(pa.array(candidates.used)).to_pylist()), np.uint8
-    ).reshape(-1, THUMBNAIL_BYTES)
-    place = np.zeros(count, np.int64)
-    place[candidates.used] = np.arange(len(candidates.used))
-    free = np.ones(count, bool)
-    for start in range(0, len(candidates.better), _PAIRS_AT_ONCE):
-        some = candidates.rows(start, start + _PAIRS_AT_ONCE)
-        # Pairs come by their better image, best first: whoever is a copy by now stays one.
-        some = some.where(free[some.better] & free[some.worse])
-        same = _verified(some, pixels, place, tolerance)
-        found = (some.better[same], some.worse[same], some.distance[same])
-        for better, worse, bits in zip(*(array.tolist() for array in found), strict=True):
-            if free[better] and free[worse]:
-                star[worse], distance[worse], free[worse] = better, bits, False
-    return star, distance
-
-
-def _verified(pairs: Candidates, pixels: np.ndarray, place: np.ndarray, tolerance: float) -> np.ndarray:
-    same = np.zeros(len(pairs.better), bool)
-    for number, comparison in enumerate(pairs.comparisons):
-        rows = np.flatnonzero(pairs.comparison == number)
-        if rows.size:
-            better, worse = pixels[place[pairs.better[rows]]], pixels[place[pairs.worse[rows]]]
-            same[rows] = difference(better, worse, comparison) <= tolerance
-            same[rows] &= ~changed_locally(better, worse, comparison.flipped)
-    return same
 
 
 def _columns(

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from stages.image.picture import BrokenImage, ext_for, read_full, read_header
-from store.errors import UsageError
+from store.errors import MashbillError, UsageError
 from store.location import Location
 from store.tar import TarWriter
 
@@ -38,7 +38,7 @@ class Pack:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.resolutions or any(resolution < 0 for resolution in self.resolutions):
+        if any(resolution < 0 for resolution in self.resolutions):
             raise UsageError(f"resolutions={self.resolutions}: expected pixels, or 0 for the original")
         if self.samples_per_shard < 1:
             raise UsageError(f"samples_per_shard={self.samples_per_shard}: expected 1 or more")
@@ -70,6 +70,7 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
         with open(path, "wb") as file:
             tar = TarWriter(file)
             for row, data in _with_bytes(rows):
+                _check_bytes(row, data)
                 try:
                     image, extension, size = _encode(data, row, pack, resolution)
                 except BrokenImage as broken:
@@ -91,6 +92,15 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
         "sizes": sorted(sizes),
         "dropped": dropped,
     }
+
+
+def _check_bytes(row: Row, data: bytes) -> None:
+    """Raises MashbillError where the image is not the one that was taken in."""
+    if row.get("sha256") not in (None, hashlib.sha256(data).hexdigest()):
+        raise MashbillError(
+            f"{row['tar']} holds other bytes for sample {row['sample_id']} than were taken in: the file was "
+            "replaced. Put the old one back, or build into a new store."
+        )
 
 
 def dropped_by_reason(shards: Sequence[dict[str, Any]]) -> dict[str, int]:

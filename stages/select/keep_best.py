@@ -27,13 +27,19 @@ class KeepBest(SelectStage):
     reasons: ClassVar[tuple[str, ...]] = ("duplicate_exact", "duplicate_near")
 
     def decide(self, rows: pa.Table) -> pa.Array:
-        order = best_first(rows)
-        clusters = pc.coalesce(rows["cluster_id"], rows["sample_id"]).combine_chunks()
-        cluster = clusters.dictionary_encode().indices.to_numpy()
-        first = np.full(int(cluster.max(initial=-1)) + 1, -1)
-        first[cluster[order[::-1]]] = order[::-1]  # the last to write is the best
-        keeper = first[cluster]
-        same_bytes = pc.equal(rows["sha256"], rows["sha256"].take(pa.array(keeper)))
+        keeper = best_of_each(rows, "cluster_id")
+        sha256 = rows["sha256"].cast(pa.large_string())  # taking gathers them, and they may pass 2 GB
+        same_bytes = pc.equal(sha256, sha256.take(pa.array(keeper)))
         reasons = pc.if_else(same_bytes, "duplicate_exact", "duplicate_near")
         is_keeper = pa.array(keeper == np.arange(len(keeper)))
         return pc.if_else(is_keeper, pa.scalar(None, pa.string()), reasons)
+
+
+def best_of_each(rows: pa.Table, cluster: str) -> np.ndarray:
+    """int64 [n]: the row of the best sample that has the same value of ``cluster``; null is alone."""
+    order = best_first(rows)
+    clusters = pc.coalesce(rows[cluster], rows["sample_id"]).combine_chunks()
+    codes = clusters.dictionary_encode().indices.to_numpy()
+    first = np.full(int(codes.max(initial=-1)) + 1, -1)
+    first[codes[order[::-1]]] = order[::-1]  # the last to write is the best
+    return np.asarray(first[codes])

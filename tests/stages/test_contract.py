@@ -94,7 +94,9 @@ def source_columns() -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [None] * len(IMAGES) for name in SAMPLE_ROWS.names}
     urls = [f"http://host/{number}.jpg" for number in range(len(IMAGES))]
     errors = ["http_404" if image is None else None for image in IMAGES]
+    vectors = np.random.default_rng(0).normal(size=(len(IMAGES), 4)).astype(np.float16).tolist()
     return columns | {
+        "embedding": [*vectors[:5], vectors[0], None, *vectors[7:]],  # no stage writes one
         "sample_id": ids,
         "source_key": urls,
         "url": urls,
@@ -147,7 +149,7 @@ def inputs(stage: Reduction | SelectStage, columns: dict[str, list[Any]], rows: 
 
 
 def column_types() -> dict[str, pa.DataType]:
-    types = {field.name: field.type for field in SAMPLE_ROWS}
+    types = {field.name: field.type for field in SAMPLE_ROWS} | {"embedding": pa.list_(pa.float16())}
     for stage in (*examples(MapStage), *examples(Reduction)):
         types |= {field.name: field.type for field in stage.writes}
     return types

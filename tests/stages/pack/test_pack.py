@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from stages.pack.pack import Pack, dropped_by_reason, write_pack_shard
-from store.errors import UsageError
+from store.errors import MashbillError, UsageError
 from store.location import Location
 from store.store import open_store
 from store.tar import TarWriter
@@ -142,9 +142,7 @@ def test_the_answer_describes_the_file(tmp_path: Path) -> None:
     assert (answer["bytes"], answer["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"resolutions": ()}, {"resolutions": (-1,)}, {"samples_per_shard": 0}, {"quality": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"resolutions": (64, -1)}, {"samples_per_shard": 0}, {"quality": 0}])
 def test_wrong_settings(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Pack(**wrong)
@@ -240,3 +238,13 @@ def test_shards_and_splits_are_cut_as_asked(
             with tarfile.open((version.pack(name) / shard["name"]).path) as tar:
                 ids = {m.name.split(".")[0] for m in tar}
             assert {splits[key] for key in ids} == {shard["name"].rsplit("-", 1)[0]}
+
+
+def test_an_image_that_was_replaced_is_not_packed(tmp_path: Path) -> None:
+    data = quadrants(64, 64)
+    place = {"tar": str(tmp_path / "source.tar"), "image_offset": 0, "image_size": len(data)}
+    (tmp_path / "source.tar").write_bytes(data[:-3] + b"new")
+    rows = [row(0, data, (64, 64), (0, 0, 64, 64)) | place]
+    with pytest.raises(MashbillError, match="holds other bytes for sample 0000"):
+        write_pack_shard(Location.of(tmp_path / "train-00000.tar"), rows, Pack(), 32)
+    assert not (tmp_path / "train-00000.tar").exists()

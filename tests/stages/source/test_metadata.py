@@ -18,6 +18,8 @@ from stages.source.download import Fetch
 from stages.source.metadata import Metadata
 from store.errors import MashbillError
 from store.schema import sample_id
+from store.store import open_store
+from store.versions import find_version
 
 ROWS = [
     {"url": "http://host/a.jpg", "caption": 'a "quoted", caption', "license": "CC0"},
@@ -265,9 +267,7 @@ def test_a_download_through_build(tmp_path: Path, server: str, cli: Any) -> None
         "url_missing": 1,
     }
     assert all(stage["reused"] for stage in cli(*line).json["stages"])
-    samples = pq.read_table(
-        tmp_path / f"store/datasets/l-orig/{done.json['version']}/samples.parquet"
-    ).to_pylist()
+    samples = find_version(open_store(tmp_path / "store"), "l-orig").samples().to_pylist()
     by_id = {row["sample_id"]: row for row in samples}
     second = by_id[sample_id(f"http://{server}/2.jpg", "caption 2")]
     assert (second["kept"], second["source_key"]) == (True, "2")

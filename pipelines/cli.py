@@ -10,14 +10,16 @@ import argparse
 import errno
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from pipelines.plan_command import plan_options
 from store.errors import MashbillError, UsageError
-from store.store import open_store, planned_store
+from store.store import open_store
 
 DEFAULT_STORE = "mashbill-store"
 WORKERS = os.cpu_count() or 1
@@ -27,6 +29,8 @@ EXAMPLES = """examples:
   mashbill build l-pp --store data --set source.path=laion.parquet --set source.url_column=URL
   mashbill build l-pp --store data --set source.kind=folder --set source.path=photos --set min_side=400
   mashbill build ours.py:ours --store data --dry-run
+  mashbill build l-pp --store s3://bucket/data --ray 10.0.0.1:6379 --max-failed-shards 3
+  mashbill plan l-pp --samples 1000000 --image-bytes 150000 --cpus 64
   mashbill datasets --store data
   mashbill show l-pp --store data
   mashbill explain l-pp@4f9a 0f3b --store data
@@ -96,10 +100,25 @@ def _parser() -> argparse.ArgumentParser:
     built = add("build", _build, "build a dataset version from a recipe")
     built.add_argument("recipe", help="l-orig, l-pp, ... or path/to/file.py:function")
     _settable(built)
-    built.add_argument("--workers", type=_count, default=WORKERS, help=f"processes (default {WORKERS})")
+    built.add_argument("--workers", type=_count, default=WORKERS, help=f"processes here (default {WORKERS})")
+    built.add_argument(
+        "--resources",
+        action="append",
+        default=[],
+        metavar="STAGE=NAME:AMOUNT,...",
+        help="what a stage holds on a cluster: cpu, gpu, memory_gb or a resource of the cluster's own",
+    )
+    built.add_argument(
+        "--max-failed-shards",
+        type=_number,
+        default=0,
+        metavar="N",
+        help="image shards that may be left out when no try gets through them (0)",
+    )
     built.add_argument("--dry-run", action="store_true", help="say what would be made, make nothing")
     _json(built)
 
+    plan_options(add("plan", _plan, "what a build will cost: CPU-hours, bytes, memory, wall time"))
     _json(add("datasets", _datasets, "list the datasets of a store"))
     for name, run, what in (
         ("show", _show, "one version: where it came from, what was dropped and why"),
@@ -147,11 +166,22 @@ def _settable(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="PATH=VALUE", help="change one field"
     )
-    command.add_argument("--ray", default="off", metavar="off|local|ADDRESS", help="where it runs (off)")
+    command.add_argument(
+        "--ray",
+        default="off",
+        metavar="off|local|ADDRESS",
+        help="where it runs (off); http://HOST:8265: as a job there",
+    )
 
 
 def _json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text}: expected 0 or more")
+    return int(text)
 
 
 def _count(text: str) -> int:
@@ -162,35 +192,19 @@ def _count(text: str) -> int:
 
 def _check_ray(address: str) -> None:
     if address != "off":
-        raise UsageError(f"--ray {address}: this version runs on one machine only; leave out --ray")
+        raise UsageError(f"--ray {address}: training runs on one machine only; leave out --ray")
 
 
 def _build(options: argparse.Namespace) -> None:
-    import pipelines.recipes
-    from pipelines.build import build, dry_run
-    from pipelines.dataset import Dataset
-    from pipelines.executors import local_executor
-    from pipelines.progress import Bars
-    from pipelines.recipe import run_recipe
-    from pipelines.settings import apply_settings
-    from pipelines.summary import print_build
+    from pipelines.build_command import run_build
 
-    _check_ray(options.ray)
-    dataset = run_recipe(options.recipe, pipelines.recipes)
-    if not isinstance(dataset, Dataset):
-        raise UsageError(f"recipe {options.recipe} returned {type(dataset).__name__}, expected a Dataset")
-    dataset = apply_settings(dataset, options.settings)
-    if options.dry_run:
-        store = planned_store(options.store)
-        result = dry_run(store, dataset)
-    else:
-        store = open_store(options.store, create=True)
-        with Bars() as bars:
-            result = build(store, dataset, local_executor(options.workers), bars)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print_build(store, result)
+    run_build(options)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from pipelines.plan_command import run_plan
+
+    run_plan(options)
 
 
 def _quickstart(options: argparse.Namespace) -> None:
@@ -207,13 +221,24 @@ def _datasets(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from pipelines.summary import print_version
-    from store.versions import find_version
+    from pipelines.summary import print_activity, print_version
+    from store.activity import Activity
+    from store.versions import NAME, find_version, list_datasets
 
     store = open_store(options.store)
-    version = find_version(store, options.name)
-    manifest = version.manifest()
-    print(json.dumps(manifest)) if options.json else print_version(version, manifest)
+    dataset = options.name.partition("@")[0].replace("_", "-")
+    building = Activity(store, dataset).heard() if re.fullmatch(NAME, dataset) else None
+    if building and not options.json:
+        print_activity(dataset, building)
+    if building and dataset not in list_datasets(store):
+        manifest = {"dataset": dataset, "version": None}
+    else:
+        version = find_version(store, options.name)
+        manifest = version.manifest()
+        if not options.json:
+            print_version(version, manifest)
+    if options.json:
+        print(json.dumps(manifest | ({"building": building} if building else {})))
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.attempts import Failed
 from pipelines.executors import Executor
 from pipelines.intake import Progress
 from pipelines.map_pass import PassUnit, run_pass
-from pipelines.planner import Step, passes
+from pipelines.planner import Step, needs_of, passes
+from pipelines.set_aside import SetAside
 from stages.stage import Reduction
 from store.errors import MashbillError
 from store.sources import StoredSource
@@ -36,31 +38,32 @@ def make_columns(
     steps: Sequence[Step],
     executor: Executor,
     progress: Progress,
+    aside: SetAside | None = None,
 ) -> list[StageReport]:
-    """Make and commit what is missing. A pass's seconds are shared by its stages alike."""
-    rows = int(source.manifest()["rows"])
-    reports = []
-    for group in passes(list(steps)):
+    """Make and commit what is missing. A pass's seconds are shared by its stages alike.
+
+    A shard that fails is noted in ``aside``; the pass goes on without it and is the last one made,
+    since what follows must be planned again without that shard.
+    """
+    aside = aside if aside is not None else SetAside()
+    known, reports = aside.indices, []
+    for group in passes(list(steps), executor.grant):
         absent = [step for step in group if not column_set(store, step).complete]
         started = time.monotonic()
         if absent and isinstance(absent[0].stage, Reduction):
-            progress(absent[0].stage.name, 0, 1)
-            _reduce(store, source, absent[0])
-            progress(absent[0].stage.name, 1, 1)
+            rows = sum(shard.rows for shard in source.shards() if shard.index not in aside.shards)
+            progress(absent[0].stage.name, 0, rows)
+            _reduce(store, source, absent[0], aside.indices)
+            progress(absent[0].stage.name, rows, rows)
         elif absent:
-            _map(store, source, absent, executor, progress)
+            _map(store, source, absent, executor, progress, aside)
         seconds = (time.monotonic() - started) / max(len(absent), 1)
+        rows = sum(shard.rows for shard in source.shards() if shard.index not in aside.shards)
         for step in group:
-            made = step in absent
-            reports.append(
-                StageReport(
-                    step.stage.name,
-                    step.fingerprint,
-                    rows,
-                    not made,
-                    round(seconds, 3) if made else 0.0,
-                )
-            )
+            took = round(seconds, 3) if step in absent else 0.0
+            reports.append(StageReport(step.stage.name, step.fingerprint, rows, step not in absent, took))
+        if aside.indices != known:
+            break
     return reports
 
 
@@ -74,29 +77,43 @@ def _map(
     steps: list[Step],
     executor: Executor,
     progress: Progress,
+    aside: SetAside,
 ) -> None:
-    shards = source.shards()
-    present = {step.stage.name: column_set(store, step).present() for step in steps}
+    """Run map steps as one pass over the shards that lack them, and note the shards that fail."""
+    shards = [shard for shard in source.shards() if shard.index not in aside.shards]
+    needs = needs_of(steps[0], executor.grant)
+    threads = max(int(needs.cpus), 1) if needs.gpus else 0
     units = []
+    present = {step.stage.name: column_set(store, step).present() for step in steps}
     for shard in shards:
         missing = tuple(step for step in steps if shard.index not in present[step.stage.name])
         if missing:
-            units.append(PassUnit(store, source.fingerprint, shard, missing))
+            units.append(PassUnit(store, source.fingerprint, shard, missing, threads))
     what = ", ".join(step.stage.name for step in steps)
     total = sum(shard.rows for shard in shards)
     done = total - sum(unit.shard.rows for unit in units)
     progress(what, done, total)
-    for rows in executor.run(run_pass, units):
-        done += rows
-        progress(what, done, total)
+    for rows in executor.run(run_pass, units, needs):
+        if isinstance(rows, Failed):
+            aside.add(rows.unit.shard.index, tuple(step.stage.name for step in rows.unit.steps), rows)
+        else:
+            done += rows
+        progress(what, done, total, len(aside.shards))
     for step in steps:
-        column_set(store, step).commit(step.made_by(), [shard.index for shard in shards])
+        _commit(store, source, step, aside.indices)
 
 
-def _reduce(store: Store, source: StoredSource, step: Step) -> None:
-    """Run a reduction over all rows, and cut its answer back into the source's shards."""
+def _commit(store: Store, source: StoredSource, step: Step, aside: frozenset[int]) -> None:
+    """Mark a column set complete, unless it lacks a shard that its fingerprint does not say it lacks."""
+    if aside <= step.without:
+        made = [shard.index for shard in source.shards() if shard.index not in aside]
+        column_set(store, step).commit(step.made_by(), made)
+
+
+def _reduce(store: Store, source: StoredSource, step: Step, aside: frozenset[int]) -> None:
+    """Run a reduction over all rows but those set aside, and cut its answer back into the shards."""
     assert isinstance(step.stage, Reduction)
-    shards = source.shards()
+    shards = [shard for shard in source.shards() if shard.index not in aside]
     rows = pa.concat_tables(gather(store, source, index, step.reads) for index in shards)
     with store.root.temporary_folder() as scratch:
         answer = _checked(step.stage, step.stage.reduce(rows, scratch), rows.num_rows)
@@ -108,7 +125,7 @@ def _reduce(store: Store, source: StoredSource, step: Step) -> None:
         table = pa.table({"sample_id": ids} | {n: part[n] for n in step.stage.writes.names})
         columns.write(shard.index, table, shard.rows)
         start += shard.rows
-    columns.commit(step.made_by(), [shard.index for shard in shards])
+    _commit(store, source, step, aside)
 
 
 def _checked(stage: Reduction, answer: pa.Table, rows: int) -> pa.Table:
@@ -130,8 +147,12 @@ def gather(store: Store, source: StoredSource, shard: Any, reads: dict[str, Step
     """``sample_id`` and the named columns of one shard, each from the step that wrote it."""
     from_source = ["sample_id", *(n for n, step in reads.items() if step is None)]
     table = source.rows(shard, list(dict.fromkeys(from_source)))
+    wanted: dict[str, tuple[Step, list[str]]] = {}
     for name, step in reads.items():
         if step is not None:
-            column = column_set(store, step).read(shard.index, [name])[name]
-            table = table.append_column(name, column)
+            wanted.setdefault(step.fingerprint, (step, []))[1].append(name)
+    for step, names in wanted.values():  # a file is opened once: on an object store that is what costs
+        found = column_set(store, step).read(shard.index, names)
+        for name in names:
+            table = table.append_column(name, found[name])
     return table

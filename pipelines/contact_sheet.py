@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from stages.image.picture import BrokenImage, read_full, read_header, read_small
@@ -56,22 +55,14 @@ class Thumbnail:
     broken: str | None = None
 
 
-def source_rows(source: StoredSource, sample_ids: Collection[str]) -> dict[str, SourceRow]:
-    """The source's rows of some samples, by id."""
-    wanted = pa.array(sorted(sample_ids), pa.string())
+def source_rows(source: StoredSource, rows: Iterable[dict[str, Any]]) -> dict[str, SourceRow]:
+    """What the source says of some samples, by id. ``rows`` hold ``sample_id`` and ``PLACES``."""
+    tars = {shard.index: source.tar(shard) for shard in source.shards()}
     found = {}
-    for shard in source.shards():
-        columns = ["sample_id", "image_offset", "image_size", "source_detail"]
-        rows = source.rows(shard, columns)
-        tar = source.tar(shard)
-        for row in rows.filter(pc.is_in(rows["sample_id"], value_set=wanted)).to_pylist():
-            there = row["image_offset"] is not None
-            found[row["sample_id"]] = SourceRow(
-                tar if there else None,
-                row["image_offset"] or 0,
-                row["image_size"] or 0,
-                row["source_detail"],
-            )
+    for row in rows:
+        tar = tars[row["shard"]] if row["image_offset"] is not None else None
+        offset, size = row["image_offset"] or 0, row["image_size"] or 0
+        found[row["sample_id"]] = SourceRow(tar, offset, size, row["source_detail"])
     return found
 
 

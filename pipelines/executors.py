@@ -13,69 +13,106 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Protocol, TypeVar
 
-from store.errors import MashbillError
+from pipelines.attempts import Attempts, Died, Failed, attempt
+from stages.stage import Resources
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+
+KILLED = "its worker process died: killed, out of memory, or crashed in native code"
 
 
 class Executor(Protocol):
     """Runs a function over units; results come as they finish, in any order."""
 
-    def run(self, work: Callable[[Unit], Result], units: Sequence[Unit]) -> Iterator[Result]:
-        """``work`` must be importable and its units picklable. The first error ends the run."""
+    def run(
+        self, work: Callable[[Unit], Result], units: Sequence[Unit], needs: Resources
+    ) -> Iterator[Result | Failed[Unit]]:
+        """A result for each unit, or a ``Failed`` for one that no try got through.
+
+        ``work`` must be importable, and units and results picklable. Other units go on while one
+        fails. ``needs`` is what the work holds while it runs, where resources are counted.
+
+        Raises:
+            UsageError, OSError: what no other try mends; see ``Attempts``.
+        """
+        ...
+
+    def grant(self, stage: str, declared: Resources) -> Resources:
+        """What a stage gets here. Stages with unlike grants do not share a pass."""
         ...
 
 
-@dataclass(frozen=True)
-class Serial:
-    """In this process, one unit after another."""
+class _Uncounted:
+    """One machine for all: nothing is counted, so everything can share a pass."""
 
-    def run(self, work: Callable[[Unit], Result], units: Sequence[Unit]) -> Iterator[Result]:
-        for unit in units:
-            yield work(unit)
+    def grant(self, stage: str, declared: Resources) -> Resources:
+        return Resources()
 
 
 @dataclass(frozen=True)
-class Pool:
-    """``workers`` processes of this machine; at most twice as many units are in flight."""
+class Serial(_Uncounted):
+    """In this process, one unit after another. What kills the process ends the build."""
+
+    def run(
+        self, work: Callable[[Unit], Result], units: Sequence[Unit], needs: Resources
+    ) -> Iterator[Result | Failed[Unit]]:
+        attempts: Attempts[Unit] = Attempts(units)
+        while (index := attempts.next(0)) is not None:
+            yield from attempts.settle(index, attempt(work, units[index]))
+
+
+@dataclass(frozen=True)
+class Pool(_Uncounted):
+    """``workers`` processes of this machine, a unit in each: when one dies, that unit was it."""
 
     workers: int
 
-    def run(self, work: Callable[[Unit], Result], units: Sequence[Unit]) -> Iterator[Result]:
-        if len(units) < 2:
-            yield from Serial().run(work, units)
-            return
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["pipelines.preload"])
-        workers = min(self.workers, len(units))
-        pool = ProcessPoolExecutor(workers, context, _end_with_parent)
-        waiting, pending = iter(units), set[Future[Any]]()
+    def run(
+        self, work: Callable[[Unit], Result], units: Sequence[Unit], needs: Resources
+    ) -> Iterator[Result | Failed[Unit]]:
+        attempts: Attempts[Unit] = Attempts(units)
+        idle = [_worker() for _ in range(min(self.workers, len(units)))]
+        flying: dict[Future[Any], tuple[int, ProcessPoolExecutor]] = {}
+        settled: list[Any] = []
         try:
-            for _ in range(2 * workers):
-                _submit(pool, pending, work, waiting)
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-                    _submit(pool, pending, work, waiting)
+            while True:
+                while idle and (index := attempts.next(len(flying))) is not None:
+                    worker = idle.pop()
+                    flying[worker.submit(attempt, work, units[index])] = index, worker
+                yield from settled
+                if not flying:
+                    return
+                settled = []
+                for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                    index, worker = flying.pop(future)
+                    outcome = _outcome(future)
+                    if isinstance(outcome, Died):
+                        worker.shutdown()
+                        worker = _worker()
+                    idle.append(worker)
+                    settled += attempts.settle(index, outcome)
         except KeyboardInterrupt:
-            for worker in multiprocessing.active_children():
-                worker.terminate()  # a unit in flight may take minutes; the next run does it again
+            for process in multiprocessing.active_children():
+                process.terminate()  # a unit in flight may take minutes; the next run does it again
             raise
-        except BrokenProcessPool as error:
-            raise MashbillError(
-                "a worker process died (killed, or out of memory). What was finished is kept: run the "
-                "same command again, with fewer --workers if memory was short."
-            ) from error
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for worker in (*idle, *(worker for _, worker in flying.values())):
+                worker.shutdown(wait=True, cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, pending: set[Any], work: Any, waiting: Iterator[Any]) -> None:
-    for unit in waiting:
-        pending.add(pool.submit(work, unit))
-        return
+def _worker() -> ProcessPoolExecutor:
+    """One process, started when it gets its first unit."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipelines.preload"])
+    return ProcessPoolExecutor(1, context, _end_with_parent)
+
+
+def _outcome(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return Died(KILLED)
 
 
 def _end_with_parent() -> None:
@@ -91,5 +128,6 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def local_executor(workers: int) -> Executor:
-    return Serial() if workers <= 1 else Pool(workers)
+def local_executor(workers: int, apart: bool = False) -> Executor:
+    """This process for one worker, unless the work must stay ``apart`` from it, else a pool."""
+    return Serial() if workers <= 1 and not apart else Pool(workers)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.pack.pack import Pack
 from store.errors import MashbillError
 from store.store import Store
+from store.tables import SampleTable
 from store.versions import Version
+
+MATES = 100
+"""Of a cluster, so many samples are told of."""
 
 
 def explain(store: Store, version: Version, sample_id: str) -> dict[str, Any]:
@@ -18,29 +25,39 @@ def explain(store: Store, version: Version, sample_id: str) -> dict[str, Any]:
     Raises:
         MashbillError: no sample, or more than one, begins so.
     """
-    samples = version.samples()
-    found = samples.filter(pc.starts_with(samples["sample_id"], sample_id))
-    if found.num_rows != 1:
-        problem = "no sample of" if not found.num_rows else f"{found.num_rows} samples of"
+    table, found = version.table, version.table.find(sample_id)
+    if len(found) != 1:
+        problem = "no sample of" if not found else f"{len(found)} samples of"
         raise MashbillError(f"{problem} {version.dataset}@{version.version} begin with {sample_id!r}")
-    columns = found.to_pylist()[0]
+    reasons = version.reasons()
+    [columns], [place] = table.rows(found), table.rows_of_places(found)
+    decided = {"kept": not reasons[found[0]].is_valid, "reason": reasons[found[0]].as_py()}
     manifest = version.manifest()
     story = {
         "sample_id": columns["sample_id"],
         "dataset": version.dataset,
         "version": version.version,
-        "kept": columns["kept"],
-        "reason": columns["reason"],
-        "decided_by": _rule(manifest, columns["reason"]),
-        "source": _source_row(store, manifest, columns["sample_id"]),
-        "columns": columns,
-        "packs": _packs(version, manifest, columns),
+        **decided,
+        "decided_by": _rule(manifest, decided["reason"]),
+        "source": _source_row(store, manifest, columns["sample_id"], place["shard"]),
+        "columns": columns | decided,
+        "packs": _packs(version, manifest, columns | decided),
     }
     if columns.get("cluster_id"):
-        cluster = samples.filter(pc.equal(samples["cluster_id"], columns["cluster_id"]))
-        wanted = [n for n in ("sample_id", "url", "width", "height", "kept", "reason") if n in columns]
-        story["cluster"] = cluster.select(wanted).to_pylist()
+        story |= _cluster(table, reasons, columns["cluster_id"])
     return story
+
+
+def _cluster(table: SampleTable, reasons: pa.ChunkedArray, cluster_id: str) -> dict[str, Any]:
+    """The samples of one cluster, the first ``MATES`` of them, and how many there are."""
+    everyone = table.read(["cluster_id"])["cluster_id"]
+    numbers = np.flatnonzero(pc.fill_null(pc.equal(everyone, cluster_id), False).to_numpy())
+    shown = numbers[:MATES]
+    mates = table.rows(shown, ["sample_id", "url", "width", "height"])
+    why = reasons.take(pa.array(shown)).to_pylist()
+    for mate, reason in zip(mates, why, strict=True):
+        mate |= {"kept": reason is None, "reason": reason}
+    return {"cluster": mates, "cluster_size": len(numbers)}
 
 
 def _rule(manifest: dict[str, Any], reason: str | None) -> str | None:
@@ -51,13 +68,14 @@ def _rule(manifest: dict[str, Any], reason: str | None) -> str | None:
     return None
 
 
-def _source_row(store: Store, manifest: dict[str, Any], sample_id: str) -> dict[str, Any]:
+def _source_row(store: Store, manifest: dict[str, Any], sample_id: str, index: int) -> dict[str, Any]:
     source = store.source(manifest["source"]["fingerprint"])
     for shard in source.shards():
-        rows = source.rows(shard)
-        found = rows.filter(pc.equal(rows["sample_id"], sample_id)).to_pylist()
-        if found:
-            return dict(found[0]) | {"shard": shard.index, "tar": source.tar(shard).url}
+        if shard.index == index:
+            rows = source.rows(shard)
+            found = rows.filter(pc.equal(rows["sample_id"], sample_id)).to_pylist()
+            if found:
+                return dict(found[0]) | {"shard": shard.index, "tar": source.tar(shard).url}
     raise MashbillError(f"source {source.fingerprint} has no sample {sample_id}; run mashbill verify")
 
 
@@ -66,19 +84,16 @@ def _packs(version: Version, manifest: dict[str, Any], columns: dict[str, Any]) 
     if not columns["kept"]:
         return []
     fields = manifest["recipe"]["pack"]
-    per_shard = fields["samples_per_shard"]
-    pack = Pack(tuple(fields["resolutions"]), per_shard, fields["quality"], fields["seed"])
-    samples = version.samples(["sample_id", "kept", "split"])
-    mine = pc.and_(samples["kept"], pc.equal(samples["split"], columns["split"]))
-    keys = samples.filter(mine)["sample_id"].to_pylist()
-    own = pack.order(columns["sample_id"])
-    shard = sum(pack.order(key) < own for key in keys) // per_shard
-    tar = f"{columns['split']}-{shard:05d}.tar"
-    return [
-        {"pack": name, "tar": (version.pack(name) / tar).url, "key": columns["sample_id"]}
-        for name in manifest["packs"]
-        if columns["sample_id"] not in (version.pack(name) / "pack.json").read_json()["dropped_samples"]
-    ]
+    pack = Pack(tuple(fields["resolutions"]), fields["samples_per_shard"], fields["quality"], fields["seed"])
+    key, found = columns["sample_id"], []
+    for name in manifest["packs"]:
+        listed = (version.pack(name) / "pack.json").read_json()
+        mine = [s for s in listed["shards"] if s["name"].rpartition("-")[0] == columns["split"]]
+        mine.sort(key=lambda shard: str(shard["first"]))
+        shard = mine[bisect_right([s["first"] for s in mine], pack.order(key)) - 1]
+        if key not in listed["dropped_samples"]:
+            found.append({"pack": name, "tar": (version.pack(name) / shard["name"]).url, "key": key})
+    return found
 
 
 def print_story(story: dict[str, Any]) -> None:
@@ -94,5 +109,8 @@ def print_story(story: dict[str, Any]) -> None:
     for mate in story.get("cluster", []):
         state = "kept" if mate["kept"] else mate["reason"]
         print(f"cluster  {mate['sample_id']}  {mate['width']}x{mate['height']}  {state}  {mate['url'] or ''}")
+    unseen = story.get("cluster_size", 0) - len(story.get("cluster", []))
+    if unseen:
+        print(f"cluster  and {unseen} more")
     for place in story["packs"]:
         print(f"pack {place['pack']}  {place['tar']}  {place['key']}")

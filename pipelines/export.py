@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from store.errors import MashbillError
 from store.location import Location
-from store.parquet import write_table
 from store.versions import Version
 
 PROMISED = (
@@ -39,7 +40,12 @@ def export(version: Version, folder: str, form: str) -> Iterator[str]:
     target = Location.of(folder)
     if form == "parquet":
         file = target / "samples.parquet"
-        write_table(file, _promised(version.samples()))
+        with file.writing() as path, ExitStack() as stack:
+            writer: pq.ParquetWriter | None = None
+            for part in map(_promised, version.parts()):
+                if writer is None:
+                    writer = stack.enter_context(pq.ParquetWriter(path, part.schema, compression="zstd"))
+                writer.write_table(part)
         yield file.url
         return
     if target.names():
@@ -48,6 +54,11 @@ def export(version: Version, folder: str, form: str) -> Iterator[str]:
             "Give a new folder."
         )
     packs = version.manifest()["packs"]
+    if not packs:
+        raise MashbillError(
+            f"{version.dataset}@{version.version} has no packs: it was built with no pack.resolutions. "
+            "Build it with some, such as --set pack.resolutions=512."
+        )
     for name in packs:
         place = target if len(packs) == 1 else target / name
         for file_name in version.pack(name).names():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -33,12 +35,17 @@ _READERS: dict[View, Callable[[bytes], Any]] = {
 
 @dataclass(frozen=True)
 class PassUnit:
-    """Map steps to run over one shard."""
+    """Map steps to run over one shard.
+
+    ``threads`` read and decode that many batches ahead of the steps, so that a GPU need not wait; 0
+    does it in between, which costs least where the steps need the CPU themselves.
+    """
 
     store: Store
     source: str
     shard: Shard
     steps: tuple[Step, ...]
+    threads: int = 0
 
 
 def run_pass(unit: PassUnit) -> int:
@@ -49,10 +56,7 @@ def run_pass(unit: PassUnit) -> int:
     written: dict[str, dict[str, list[Any]]] = {step.stage.name: {} for step in unit.steps}
     top = max(step.stage.view for step in unit.steps if isinstance(step.stage, MapStage))
     places = list(zip(rows["image_offset"].to_pylist(), rows["image_size"].to_pylist(), strict=True))
-    for start in range(0, rows.num_rows, BATCH_ROWS):
-        stop = min(start + BATCH_ROWS, rows.num_rows)
-        nothing: list[bytes | None] = [None] * (stop - start)
-        seen = Seen(_read(unit, places[start:stop]) if top > View.NONE else nothing)
+    for start, seen in _batches(unit, places, top):
         for first, last in _pieces(seen, top):
             _run_batch(unit, columns, written, seen, (start + first, start + last), start)
     for step in unit.steps:
@@ -60,6 +64,38 @@ def run_pass(unit: PassUnit) -> int:
         columns_at = unit.store.column_set(step.stage.name, step.fingerprint)
         columns_at.write(unit.shard.index, table, unit.shard.rows)
     return unit.shard.rows
+
+
+Places = list[tuple[int | None, int | None]]
+"""Offset and size of each row's image in the tar; None where there is no image."""
+
+
+def _batches(unit: PassUnit, places: Places, top: View) -> Iterator[tuple[int, Seen]]:
+    """The first row and the images of each batch, in order."""
+    starts = range(0, len(places), BATCH_ROWS)
+    if not unit.threads:
+        yield from ((start, _seen(unit, places[start : start + BATCH_ROWS], top)) for start in starts)
+        return
+    with ThreadPoolExecutor(unit.threads) as threads:
+        ahead: deque[tuple[int, Future[Seen]]] = deque()
+        for start in starts:
+            ahead.append((start, threads.submit(_viewed, unit, places[start : start + BATCH_ROWS], top)))
+            if len(ahead) > unit.threads:
+                first, seen = ahead.popleft()
+                yield first, seen.result()
+        yield from ((first, seen.result()) for first, seen in ahead)
+
+
+def _seen(unit: PassUnit, places: Places, top: View) -> Seen:
+    return Seen(_read(unit, places) if top > View.NONE else [None] * len(places))
+
+
+def _viewed(unit: PassUnit, places: Places, top: View) -> Seen:
+    """A batch whose largest view is made already, unless it must be made in pieces."""
+    seen = _seen(unit, places, top)
+    if _pieces(seen, top) == [(0, len(places))]:
+        seen.view(top, 0, len(places))
+    return seen
 
 
 def _table(step: Step, shard: Shard, ids: pa.ChunkedArray, values: dict[str, list[Any]]) -> pa.Table:
@@ -182,16 +218,17 @@ def _inputs(unit: PassUnit, rows: pa.Table) -> dict[Origin, list[Any]]:
     """Columns that the steps read and that were there before this pass."""
     inside = {step.fingerprint for step in unit.steps}
     columns: dict[Origin, list[Any]] = {IDS: rows["sample_id"].to_pylist()}
+    stored: dict[str, tuple[Step, set[str]]] = {}
     for step in unit.steps:
         for name, writer in step.reads.items():
-            origin = _origin(name, writer)
-            if origin in columns or (writer and writer.fingerprint in inside):
-                continue
             if writer is None:
-                columns[origin] = rows[name].to_pylist()
-            else:
-                stored = unit.store.column_set(writer.stage.name, writer.fingerprint)
-                columns[origin] = stored.read(unit.shard.index, [name])[name].to_pylist()
+                columns[_origin(name, None)] = rows[name].to_pylist()
+            elif writer.fingerprint not in inside:
+                stored.setdefault(writer.fingerprint, (writer, set()))[1].add(name)
+    for writer, names in stored.values():
+        column_set = unit.store.column_set(writer.stage.name, writer.fingerprint)
+        table = column_set.read(unit.shard.index, sorted(names))
+        columns |= {_origin(name, writer): table[name].to_pylist() for name in names}
     return columns
 
 
@@ -199,7 +236,7 @@ def _origin(column: str, writer: Step | None) -> Origin:
     return column, writer.fingerprint if writer else ""
 
 
-def _read(unit: PassUnit, places: list[tuple[int | None, int | None]]) -> list[bytes | None]:
+def _read(unit: PassUnit, places: Places) -> list[bytes | None]:
     tar = unit.store.source(unit.source).tar(unit.shard)
     wanted = [(offset, size) for offset, size in places if offset is not None and size is not None]
     data = iter(tar.read_ranges(wanted))

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipelines.attempts import Failed
 from pipelines.executors import Executor
 from pipelines.intake import Progress
+from pipelines.selection import Selection
 from stages.pack.pack import Pack, dropped_by_reason, pack_name, write_pack_shard
+from stages.stage import Resources
 from store.digest import file_sha256
 from store.location import Location
+from store.parquet import read_table, write_table
 from store.sources import StoredSource
+from store.tables import wide
 from store.versions import Version
 
 NEEDED = (
@@ -34,21 +41,86 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class ShardUnit:
-    """One pack shard to write. ``mark`` says what was written, once it was; it stays, since another
-    build of the same version may be packing still."""
+    """One pack shard to write, of the samples that ``order`` has for it. ``mark`` says what was written,
+    once it was; it stays, since another build of the same version may be packing still."""
 
     location: Location
     mark: Location
-    rows: list[dict[str, Any]]
+    source: StoredSource
+    order: PackOrder
     pack: Pack
     resolution: int
+
+
+@dataclass(frozen=True)
+class PackOrder:
+    """The kept samples of a version as they are packed, with the places of their images: a file per pack
+    shard. It holds for one source: another cut of the same samples has them in other places."""
+
+    location: Location
+
+    def shards(self) -> list[dict[str, Any]]:
+        """``name, samples, first`` of each pack shard; ``first``: the sort key of its first sample."""
+        return list(self._list.read_json())
+
+    def rows(self, name: str, source: StoredSource) -> list[dict[str, Any]]:
+        """What ``write_pack_shard`` needs of each sample of one pack shard."""
+        rows = read_table(self._file(name)).to_pylist()
+        tars = {tar: source.tar_named(tar).url for tar in {row["tar"] for row in rows}}
+        return [row | {"tar": tars[row["tar"]]} for row in rows]
+
+    def write(self, source: StoredSource, version: Version, selection: Selection, pack: Pack) -> None:
+        """Write the files where they are not there yet."""
+        if self._list.exists():
+            return
+        rows = _kept(source, version, selection)
+        keys = np.array([pack.order(key) for key in rows["sample_id"].to_pylist()], "S64")
+        splits = np.array(rows["split"].to_pylist(), str)
+        order = np.lexsort((keys, splits))
+        ordered, keys, splits = wide(rows).take(pa.array(order)), keys[order], splits[order]
+        listed = []
+        for split in np.unique(splits):
+            start, end = np.searchsorted(splits, split), np.searchsorted(splits, split, side="right")
+            for number, first in enumerate(range(start, end, pack.samples_per_shard)):
+                part = ordered.slice(first, min(pack.samples_per_shard, end - first)).cast(rows.schema)
+                name = f"{split}-{number:05d}.tar"
+                write_table(self._file(name), part)
+                listed.append({"name": name, "samples": len(part), "first": keys[first].decode()})
+        self._list.write_json(listed)
+
+    def _file(self, name: str) -> Location:
+        return self.location / f"{name}.parquet"
+
+    @property
+    def _list(self) -> Location:
+        return self.location / "order.json"
+
+
+def _kept(source: StoredSource, version: Version, selection: Selection) -> pa.Table:
+    """Kept samples, each with the place of its image, sorted by id."""
+    there = selection.table.names()
+    kept = pc.is_null(selection.reasons)
+    rows = selection.samples([name for name in NEEDED if name in there]).filter(kept)
+    places = selection.table.places(["shard", "image_offset", "image_size"]).filter(kept)
+    tars = {shard.index: shard.tar for shard in source.shards()}
+    numbers = pa.array(sorted(tars), pa.int32())
+    names = pa.array([tars[index] for index in sorted(tars)], pa.string())
+    tar = names.take(pc.index_in(places["shard"].combine_chunks(), numbers))
+    rows = rows.append_column("tar", tar)
+    for name in ("image_offset", "image_size"):
+        rows = rows.append_column(name, places[name])
+    for name in ("dataset", "version"):
+        rows = rows.append_column(name, pa.array([getattr(version, name)] * len(rows), pa.string()))
+    return rows
 
 
 def write_shard(unit: ShardUnit) -> dict[str, Any]:
     """Write one pack shard, or find that an interrupted build did. Returns what is known of it."""
     if unit.mark.exists() and unit.location.exists():
         return dict(unit.mark.read_json())
-    written = write_pack_shard(unit.location, unit.rows, unit.pack, unit.resolution)
+    written = write_pack_shard(
+        unit.location, unit.order.rows(unit.location.name, unit.source), unit.pack, unit.resolution
+    )
     unit.mark.write_json(written)
     return written
 
@@ -56,27 +128,27 @@ def write_shard(unit: ShardUnit) -> dict[str, Any]:
 def write_packs(
     source: StoredSource,
     version: Version,
-    samples: pa.Table,
+    selection: Selection,
     pack: Pack,
     executor: Executor,
     progress: Progress,
 ) -> dict[str, dict[str, Any]]:
     """Write every pack of a version that is not there. Returns ``pack.json`` of each, by name."""
     found = {}
-    groups: dict[str, list[dict[str, Any]]] | None = None
+    order = PackOrder(version.location / "marks" / f"order-{source.fingerprint}")
     for resolution in pack.resolutions:
         location = version.pack(pack_name(resolution))
         if not (location / "pack.json").exists():
-            if groups is None:
-                groups = _groups(source, version, samples, pack)
-            _write(version, groups, pack, resolution, executor, progress)
+            order.write(source, version, selection, pack)
+            _write(version, source, order, pack, resolution, executor, progress)
         found[pack_name(resolution)] = (location / "pack.json").read_json()
     return found
 
 
 def _write(
     version: Version,
-    groups: dict[str, list[dict[str, Any]]],
+    source: StoredSource,
+    order: PackOrder,
     pack: Pack,
     resolution: int,
     executor: Executor,
@@ -84,21 +156,27 @@ def _write(
 ) -> None:
     location = version.pack(pack_name(resolution))
     marks = version.location / "marks" / location.name
-    units = []
-    for split, rows in groups.items():
-        for start in range(0, len(rows), pack.samples_per_shard):
-            name = f"{split}-{start // pack.samples_per_shard:05d}.tar"
-            part = rows[start : start + pack.samples_per_shard]
-            units.append(ShardUnit(location / name, marks / f"{name}.json", part, pack, resolution))
-    what, total = f"packing {location.name}", sum(len(unit.rows) for unit in units)
+    listed = order.shards()
+    units = [
+        ShardUnit(location / name, marks / f"{name}.json", source, order, pack, resolution)
+        for name in (shard["name"] for shard in listed)
+    ]
+    what, total = f"packing {location.name}", sum(shard["samples"] for shard in listed)
     done, shards = 0, []
     progress(what, done, total)
-    for shard in executor.run(write_shard, units):
+    for shard in executor.run(write_shard, units, Resources()):
+        if isinstance(shard, Failed):  # its samples were chosen: a pack without them would be a lie
+            shard.stop(
+                f"pack shard {shard.unit.location.url} failed {shard.tries} times: {shard.error} "
+                "What was finished is kept. Mend the cause and run the same command again."
+            )
         shards.append(shard)
         done += shard["samples"] + len(shard["dropped"])
         progress(what, done, total)
     shards.sort(key=lambda shard: shard["name"])
-    splits = dict.fromkeys(groups, 0)
+    first = {shard["name"]: shard["first"] for shard in listed}
+    shards = [shard | {"first": first[shard["name"]]} for shard in shards]
+    splits = {shard["name"].rsplit("-", 1)[0]: 0 for shard in listed}
     for shard in shards:
         splits[shard["name"].rsplit("-", 1)[0]] += shard["samples"]
     sizes = {size for shard in shards for size in map(tuple, shard.pop("sizes"))}
@@ -117,35 +195,6 @@ def _write(
             "shards": shards,
         }
     )
-
-
-def _groups(
-    source: StoredSource, version: Version, samples: pa.Table, pack: Pack
-) -> dict[str, list[dict[str, Any]]]:
-    """Kept samples by split, in pack order, each with the place of its image."""
-    kept = samples.filter(samples["kept"])
-    kept = kept.select([name for name in NEEDED if name in kept.column_names])
-    places = _places(source)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in kept.to_pylist():
-        tar, offset, size = places[row["sample_id"]]
-        row |= {"tar": tar, "image_offset": offset, "image_size": size}
-        row |= {"dataset": version.dataset, "version": version.version}
-        groups.setdefault(row["split"], []).append(row)
-    for rows in groups.values():
-        rows.sort(key=lambda row: pack.order(row["sample_id"]))
-    return dict(sorted(groups.items()))
-
-
-def _places(source: StoredSource) -> dict[str, tuple[str, int, int]]:
-    places = {}
-    for shard in source.shards():
-        rows = source.rows(shard, ["sample_id", "image_offset", "image_size"]).to_pydict()
-        url = source.tar(shard).url
-        for key, offset, size in zip(*rows.values(), strict=True):
-            if offset is not None:
-                places[key] = (url, offset, size)
-    return places
 
 
 def file_hashes(location: Location, name: str, pack: dict[str, Any]) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.dataset import Dataset
-from stages.stage import MapStage, Reduction, SelectStage
+from stages.stage import MapStage, Reduction, Resources, SelectStage
 from store.digest import fingerprint, settings
 from store.errors import UsageError
 from store.schema import SAMPLE_ROWS
@@ -20,11 +21,16 @@ TAKEN = (*SAMPLE_ROWS.names, "kept", "reason")
 
 @dataclass(frozen=True)
 class Step:
-    """One stage in its place: ``reads`` maps each column to the step that wrote it (None: source)."""
+    """One stage in its place: ``reads`` maps each column to the step that wrote it (None: source).
+
+    ``without`` are the image shards that a reduction, this one or one before it, did not see. They
+    are part of its fingerprint: with those shards it would have said other things.
+    """
 
     stage: MapStage | Reduction
     fingerprint: str
     reads: dict[str, Step | None]
+    without: frozenset[int] = frozenset()
 
     def made_by(self) -> dict[str, Any]:
         """What the column set's manifest says of its making."""
@@ -32,8 +38,12 @@ class Step:
         return {"stage": settings(self.stage), "reads": inputs}
 
 
-def plan(dataset: Dataset, source_fingerprint: str) -> list[Step]:
-    """The steps of a recipe in order.
+Grant = Callable[[str, Resources], Resources]
+"""What a stage of that name, which declares so much, gets where it runs."""
+
+
+def plan(dataset: Dataset, source_fingerprint: str, aside: frozenset[int] = frozenset()) -> list[Step]:
+    """The steps of a recipe in order; ``aside`` are image shards to leave out.
 
     Raises:
         UsageError: a stage or rule reads a column nobody wrote before it, or two stages share a name.
@@ -51,7 +61,10 @@ def plan(dataset: Dataset, source_fingerprint: str) -> list[Step]:
         inputs = {column: step.fingerprint for column, step in reads.items() if step}
         written = [[column.name, str(column.type)] for column in stage.writes]
         key = {"stage": settings(stage), "writes": written, "reads": inputs, "source": source_fingerprint}
-        steps.append(Step(stage, fingerprint(key), reads))
+        without = aside if isinstance(stage, Reduction) else _unseen(reads)
+        if without:
+            key["without"] = sorted(without)
+        steps.append(Step(stage, fingerprint(key), reads, without))
     for number, rule in enumerate(dataset.select):
         if any(rule.name == earlier.name for earlier in dataset.select[:number]):
             raise UsageError(f"recipe {dataset.name}: two rules are named {rule.name}")
@@ -86,16 +99,36 @@ def columns_of(steps: list[Step]) -> dict[str, Step]:
     return {name: step for step in steps for name in step.stage.writes.names}
 
 
-def passes(steps: list[Step]) -> list[list[Step]]:
-    """Steps in groups that run together: neighboring map stages in one pass, each reduction alone."""
+def _unseen(reads: dict[str, Step | None]) -> frozenset[int]:
+    """The shards that some writer of these columns did not see."""
+    return frozenset().union(*(step.without for step in reads.values() if step))
+
+
+def passes(steps: list[Step], grant: Grant) -> list[list[Step]]:
+    """Steps in groups that run together: each reduction alone, neighboring map stages in one pass.
+
+    Map stages share a pass when they are granted the same and no GPU: two models in one worker would
+    need the sum of their memory.
+    """
     groups: list[list[Step]] = []
     for step in steps:
-        joins = groups and all(isinstance(s.stage, MapStage) for s in (step, groups[-1][-1]))
-        if joins:
+        if groups and _share(groups[-1][-1], step, grant):
             groups[-1].append(step)
         else:
             groups.append([step])
     return groups
+
+
+def needs_of(step: Step, grant: Grant) -> Resources:
+    """What a pass with this step holds; reductions run where the build does."""
+    return grant(step.stage.name, step.stage.resources) if isinstance(step.stage, MapStage) else Resources()
+
+
+def _share(left: Step, right: Step, grant: Grant) -> bool:
+    if not (isinstance(left.stage, MapStage) and isinstance(right.stage, MapStage)):
+        return False
+    needs = needs_of(left, grant)
+    return needs == needs_of(right, grant) and not needs.gpus
 
 
 assert set(SOURCE_COLUMNS) <= set(SAMPLE_ROWS.names)

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.build import build
 from pipelines.distill import distill
 from pipelines.executors import local_executor
-from pipelines.progress import Bars
+from pipelines.progress import Watch
 from pipelines.recipes.l_orig import l_orig
 from pipelines.recipes.l_pp import l_pp
 from pipelines.summary import print_build
@@ -46,8 +46,8 @@ def quickstart(store_url: str, samples: int, workers: int) -> None:
         for number, recipe in ((2, l_orig), (3, l_pp)):
             dataset = replace(recipe(), source=source, pack=Pack(resolutions=(256,), samples_per_shard=250))
             print(f"{number}. building {dataset.name}")
-            with Bars() as bars:
-                result = build(store, dataset, local_executor(workers), bars)
+            with Watch(store, dataset.name) as watch:
+                result = build(store, dataset, local_executor(workers), watch)
             print_build(store, result)
     print("4. training a tiny UNet on the pack of l-pp")
     run = distill(store, "finetune-tiny", ["steps=60", "resolution=16"])

@@ -26,11 +26,15 @@ _WORDS = {
     "truncated": "the file ends before the picture does",
     "corrupt": "the picture cannot be decoded",
     "zero_size": "a side of 0 pixels",
+    "shard_failed": "its whole image shard was set aside, since a stage failed on it",
     "caption_missing": "no words came with it",
     "caption_too_long": "a page of text, not a caption",
     "too_small": "the shorter side has too few pixels",
     "duplicate_exact": "the same bytes as a sample that stays",
     "duplicate_near": "the same picture as a sample that stays, edited or re-encoded",
+    "duplicate_semantic": "nearly the same embedding as a sample that stays",
+    "in_evaluation_image": "a copy of an image of an evaluation set",
+    "in_evaluation_caption": "the words of a caption of an evaluation set, or all but one",
 }
 
 

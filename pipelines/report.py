@@ -15,7 +15,7 @@ from pipelines import histograms
 from pipelines.contact_sheet import NO_IMAGE, SourceRow, Thumbnail, Wanted, source_rows, thumbnails
 from pipelines.histograms import Axis, Histogram, SizeMap
 from pipelines.reason_words import meaning
-from pipelines.report_data import CROP, Chosen, Row, choose
+from pipelines.report_data import CROP, SHOWN, Chosen, Row, choose
 from pipelines.truth import measure
 from stages.image.crop_scorers import boxes_in
 from store.sources import StoredSource
@@ -28,6 +28,9 @@ KEPT_SIDE = 208
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in percent of the image."""
+
+READS = (*SHOWN, "sharpness")
+"""Every column that a report looks at."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class ReasonSheet:
 def write_report(version: Version, source: StoredSource, manifest: dict[str, Any], samples: pa.Table) -> None:
     """Write ``report/index.html`` into the version's folder.
 
-    The bytes depend on the samples, the manifest and the images alone. Only the images that are shown
-    are read.
+    ``samples`` has ``READS``, as far as there are such columns. The bytes depend on the samples, the
+    manifest and the images alone. Only the images that are shown are read.
     """
     page = _templates().get_template("report.html").render(_context(source, manifest, samples))
     (version.location / "report" / "index.html").write_bytes(page.encode())
@@ -71,7 +74,7 @@ def _context(source: StoredSource, manifest: dict[str, Any], samples: pa.Table) 
     truth = measure(samples)
     wrong = truth["reasons"]["disagreements"] if truth else []
     chosen = choose(samples, manifest["dropped"], (key for entry in wrong for key in entry["sample_ids"]))
-    rows = source_rows(source, chosen.sample_ids())
+    rows = source_rows(source, chosen.rows())
     pictures = thumbnails(rows, _wanted(chosen))
     tile = partial(_tile, rows, pictures)
     field = next((s["field"] for s in manifest["recipe"]["columns"] if s["name"] == "subject_kept"), "")
@@ -159,7 +162,8 @@ def _drawings(samples: pa.Table, manifest: dict[str, Any]) -> list[Histogram]:
     width, height = _numbers(samples, "width"), _numbers(samples, "height")
     captions = samples["caption"]
     chars = pc.utf8_length(captions).cast(pa.float64()).to_numpy()
-    words = pc.count_substring_regex(captions, r"\S+").cast(pa.float64()).to_numpy()
+    split = pc.ascii_split_whitespace(pc.ascii_trim_whitespace(captions))
+    words = pc.if_else(pc.equal(chars, 0), 0, pc.list_value_length(split)).cast(pa.float64()).to_numpy()
     least = _min_side(manifest)
     guide = (least, f"min_side {least:g}") if least else None
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from store.tables import PLACES
+
 Row = dict[str, Any]
 
 PER_REASON = 12
@@ -37,6 +39,7 @@ SHOWN = (
     "crop_evidence",
     "subject_kept",
     "meta",
+    *PLACES,
 )
 """The columns of a ``Row``; None where the version lacks one."""
 
@@ -59,13 +62,14 @@ class Chosen:
     kept: list[Row]
     examples: dict[str, Row]
 
-    def sample_ids(self) -> set[str]:
+    def rows(self) -> list[Row]:
+        """All of them; one that is shown twice comes twice."""
         rows: list[Row] = [*self.crops, *self.kept, *self.examples.values()]
         for some in self.reasons.values():
             rows += some
         for cluster in self.clusters:
             rows += cluster.members
-        return {row["sample_id"] for row in rows}
+        return rows
 
 
 def choose(samples: pa.Table, dropped: dict[str, int], examples: Iterable[str]) -> Chosen:
@@ -91,7 +95,8 @@ def choose(samples: pa.Table, dropped: dict[str, int], examples: Iterable[str]) 
 
 def _take(rows: pa.Table, places: np.ndarray | list[int]) -> list[Row]:
     empty: Row = dict.fromkeys(SHOWN)
-    return [empty | row for row in rows.take(pa.array(places, pa.int64())).to_pylist()]
+    # Sliced, not taken: taking gathers whole columns first, and those may pass 2 GB.
+    return [empty | rows.slice(int(place), 1).to_pylist()[0] for place in places]
 
 
 def _by_reason(rows: pa.Table, dropped: dict[str, int]) -> dict[str, np.ndarray]:
@@ -137,7 +142,8 @@ def _clusters(rows: pa.Table) -> list[Cluster]:
 
 def _best_members(rows: pa.Table, places: np.ndarray) -> np.ndarray:
     """Those that stay, then those that are hardest to see as copies."""
-    some = rows.take(pa.array(places))
+    names = ("sample_id", "cluster_id", "kept", "duplicate_distance")
+    some = rows.select([name for name in names if name in rows.column_names]).take(pa.array(places))
     kept = some["kept"].to_numpy(zero_copy_only=False)
     own = pc.fill_null(pc.equal(some["sample_id"], some["cluster_id"]), False).to_numpy()
     bits = np.zeros(len(places), np.int64)

@@ -2,71 +2,54 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.columns import gather
 from pipelines.dataset import Dataset
-from pipelines.planner import SOURCE_COLUMNS, Step, columns_of
 from store.errors import MashbillError
-from store.sources import StoredSource
-from store.store import Store
-
-FIRST = ("sample_id", "url", "source_key", "caption", "caption_original", "width", "height")
-DECIDED = ("kept", "reason")
+from store.tables import SampleTable
+from store.versions import decided_samples
 
 
 @dataclass(frozen=True)
 class Selection:
-    """``samples``: one row per sample that entered, sorted by id, with ``kept`` and ``reason``.
+    """``reasons``: for each row of ``table`` the reason it was left out for, null where it was kept.
     ``account``: per rule ``{name, samples_in, kept, dropped}``."""
 
-    samples: pa.Table
+    table: SampleTable
+    reasons: pa.Array
     account: list[dict[str, Any]]
+
+    def samples(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """One row per sample that entered, sorted by id, with ``kept`` and ``reason``."""
+        return decided_samples(self.table, self.reasons, columns)
 
     @property
     def dropped(self) -> dict[str, int]:
-        counts = Counter(reason for reason in self.samples["reason"].to_pylist() if reason is not None)
-        return dict(sorted(counts.items()))
+        return _counts(self.reasons)
 
 
-def select(store: Store, source: StoredSource, dataset: Dataset, steps: list[Step]) -> Selection:
-    """Apply the recipe's rules in order, each to what the earlier ones kept."""
-    table = _everything(store, source, steps)
-    reasons = table["source_error"].combine_chunks()
-    account = [_entry("source", table.num_rows, reasons)]
+def select(table: SampleTable, dataset: Dataset) -> Selection:
+    """Apply the recipe's rules in order, each to what the earlier ones kept.
+
+    What never came, and every sample of a shard that was set aside, is dropped first.
+    """
+    reads = {name for rule in dataset.select for name in rule.reads}
+    rows = table.read(sorted({"sample_id"} | reads - {"source_error"}))
+    reasons = table.places(["source_error"])["source_error"].combine_chunks()
+    rows = rows.append_column("source_error", reasons)
+    account = [_entry("source", rows.num_rows, reasons)]
     for rule in dataset.select:
         alive = pc.is_null(reasons)
-        rows = table.select(list(dict.fromkeys(["sample_id", *rule.reads]))).filter(alive)
-        decided = _checked(rule.decide(rows), rule.name, rows.num_rows)
-        account.append(_entry(rule.name, rows.num_rows, decided))
+        some = rows.select(list(dict.fromkeys(["sample_id", *rule.reads]))).filter(alive)
+        decided = _checked(rule.decide(some), rule.name, some.num_rows)
+        account.append(_entry(rule.name, some.num_rows, decided))
         reasons = pc.replace_with_mask(reasons, alive, decided)
-    table = table.drop_columns(["source_error"])
-    table = table.append_column("kept", pc.is_null(reasons)).append_column("reason", reasons)
-    names = [n for n in FIRST if n in table.column_names]
-    names += [n for n in (*DECIDED, *sorted(table.column_names)) if n not in names]
-    return Selection(table.select(list(dict.fromkeys(names))).combine_chunks(), account)
-
-
-def _everything(store: Store, source: StoredSource, steps: list[Step]) -> pa.Table:
-    """All columns but working ones (binary), of all shards, sorted by ``sample_id``."""
-    reads: dict[str, Step | None] = dict.fromkeys(SOURCE_COLUMNS)
-    for name, step in columns_of(steps).items():
-        if not _working(step.stage.writes.field(name).type):
-            reads[name] = step
-    tables = [gather(store, source, shard, reads) for shard in source.shards()]
-    return pa.concat_tables(tables).sort_by("sample_id")
-
-
-def _working(kind: pa.DataType) -> bool:
-    """Columns that only another stage can read, such as thumbnails, stay in their column set."""
-    return bool(
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-    )
+    return Selection(table, reasons, account)
 
 
 def _checked(decided: Any, rule: str, rows: int) -> pa.Array:
@@ -86,6 +69,11 @@ def _checked(decided: Any, rule: str, rows: int) -> pa.Array:
 
 def _entry(name: str, entered: int, reasons: pa.Array) -> dict[str, Any]:
     """One rule's account. ``kept`` is counted for itself, so that the sum can be checked."""
-    dropped = Counter(reason for reason in reasons.to_pylist() if reason is not None)
     kept = int(pc.sum(pc.is_null(reasons)).as_py() or 0)
-    return {"name": name, "samples_in": entered, "kept": kept, "dropped": dict(sorted(dropped.items()))}
+    return {"name": name, "samples_in": entered, "kept": kept, "dropped": _counts(reasons)}
+
+
+def _counts(reasons: pa.Array) -> dict[str, int]:
+    """How often each reason occurs, by its name."""
+    counted = pc.value_counts(reasons.drop_null()).to_pylist()
+    return dict(sorted((entry["values"], entry["counts"]) for entry in counted))

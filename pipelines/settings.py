@@ -57,7 +57,7 @@ def paths(value: Any, prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any
 def _children(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, tuple):
         return [(stage.name, stage) for stage in value]
-    return [(f.name, getattr(value, f.name)) for f in fields(value)]
+    return [(f.name, getattr(value, f.name)) for f in fields(value) if f.init]
 
 
 def _resolve(value: Any, path: str) -> tuple[str, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from pipelines.progress import clock, shards_failed
 from store.store import Store
 from store.versions import Version, find_version, list_datasets, list_versions, version_at
 
@@ -23,6 +25,18 @@ def print_build(store: Store, result: dict[str, Any]) -> None:
     version = version_at(store, result["dataset"], result["version"])
     print(f"{result['dataset']}@{result['version']} in {result['elapsed_s']:.1f} s")
     print(f"report: {(version.location / 'report' / 'index.html').url}")
+
+
+def print_activity(dataset: str, heard: dict[str, Any]) -> None:
+    """What a build of the dataset says it is doing, and how long ago it said so."""
+    ago = max(time.time() - heard["updated"], 0.0)
+    speed = f", {heard['per_second']:,.1f}/s" if heard["per_second"] else ""
+    left = f", {clock(heard['left_s'])} left" if heard["left_s"] else ""
+    failed = f", {shards_failed(heard['failed'])}" if heard["failed"] else ""
+    print(
+        f"{dataset} is being built by process {heard['pid']} on {heard['host']}: {heard['what']}, "
+        f"{heard['done']:,} of {heard['total']:,}{speed}{left}{failed} (heard {clock(ago)} ago)"
+    )
 
 
 def datasets_summary(store: Store) -> list[dict[str, Any]]:
@@ -64,3 +78,7 @@ def _print_account(result: dict[str, Any]) -> None:
     print(f"{result['samples_in']} in = {result['kept']} kept + {dropped} dropped")
     for reason, count in sorted(result["dropped"].items(), key=lambda item: (-item[1], item[0])):
         print(f"  {count:>9} {reason}")
+    for failed in result.get("set_aside", []):
+        print(f"shard {failed['shard']} was set aside: {', '.join(failed['stages'])}: {failed['error']}")
+    if result.get("set_aside"):
+        print("the same build command tries the shards that were set aside again")

@@ -214,7 +214,7 @@ def taken(tmp_path: Path) -> Callable[[Source], list[dict[str, Any]]]:
 
     def take(source: Source) -> list[dict[str, Any]]:
         store = open_store(tmp_path / f"store-{uuid.uuid4().hex}", create=True)
-        stored, _ = take_in(store, source, Serial(), lambda what, done, total: None)
+        stored, _ = take_in(store, source, Serial(), lambda *_: None)
         rows = []
         for shard in stored.shards():
             tar = stored.tar(shard)

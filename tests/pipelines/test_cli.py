@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from store.store import FORMAT
+from store.store import FORMAT, open_store
+from store.versions import find_version
 
 BUILD_KEYS = {"dataset", "version", "samples_in", "kept", "dropped", "stages", "elapsed_s"}
 STAGE_KEYS = {"name", "fingerprint", "rows", "reused", "seconds"}
@@ -44,9 +45,10 @@ def test_help_names_every_command_and_has_examples(cli: Any) -> None:
         ["export", "l-orig", "somewhere"],
         ["build", "l-orig", "--workers", "many"],
         ["build", "l-orig", "--workers", "0"],
-        ["build", "l-orig", "--ray", "local"],
+        ["build", "l-orig", "--ray", "everywhere"],
         ["build", "no-such-recipe"],
         ["build", "nowhere.py:recipe"],
+        ["build", "l-orig", "--resources", "decode=gpu:1"],
     ],
     ids=" ".join,
 )
@@ -71,7 +73,7 @@ def test_an_unknown_recipe_lists_those_there_are(cli: Any) -> None:
         ("pack.quality=high", "expected int"),
         ("pack.quality=101", "1 to 100"),
         ("pack.resolutions=64,big", "expected int"),
-        ("pack.resolutions=", "expected pixels"),
+        ("pack.resolutions=-1", "expected pixels"),
         ("pack.samples_per_shard=0", "1 or more"),
         ("source.shard_size=0", "1 or more"),
         ("split.validation_share=2", "0 to 1"),
@@ -164,9 +166,7 @@ def test_a_recipe_of_ones_own_with_a_stage_of_ones_own(
     assert set(done.json) == BUILD_KEYS
     assert all(set(stage) == STAGE_KEYS for stage in done.json["stages"])
     assert done.json["stages"][0]["name"] == "source"
-    samples = pq.read_table(
-        tmp_path / f"store/datasets/counted/{done.json['version']}/samples.parquet"
-    ).to_pylist()
+    samples = find_version(open_store(tmp_path / "store"), "counted").samples().to_pylist()
     assert {row["words"] for row in samples if row["source_key"] == "photo-03.jpg"} == {6}
 
 
@@ -242,9 +242,8 @@ def test_datasets_show_and_verify(built: Any, photos: Any, cli: Any) -> None:
 
 
 def test_explain_tells_the_whole_story(built: Any, cli: Any) -> None:
-    store, answer = built
-    place = store / "datasets/l-orig" / answer["version"]
-    rows = pq.read_table(place / "samples.parquet").to_pylist()
+    store, _ = built
+    rows = find_version(open_store(store), "l-orig").samples().to_pylist()
     for row in rows:
         done = cli("explain", "l-orig", row["sample_id"], "--store", store, "--json")
         assert done.code == 0, done.err
@@ -361,7 +360,8 @@ def test_commands_that_read_want_a_store(tmp_path: Path, cli: Any) -> None:
 
 def test_a_store_on_an_unknown_filesystem(cli: Any) -> None:
     done = cli("datasets", "--store", "carrier-pigeon://coop/store")
-    assert (done.code, "cannot open" in done.message) == (1, True)
+    assert done.code == 1
+    assert "carrier-pigeon" in done.message
 
 
 @pytest.mark.parametrize("kind", ["folder", "webdataset", "metadata", "img2dataset", "datasets"])
@@ -380,7 +380,8 @@ def test_a_source_that_is_not_there(kind: str, path: str, tmp_path: Path, cli: A
 def test_explain_knows_what_broke_when_it_was_packed(built: Any, tmp_path: Path, cli: Any) -> None:
     store = Path(shutil.copytree(built[0], tmp_path / "store"))
     place = store / "datasets/l-orig" / built[1]["version"]
-    kept = next(row for row in pq.read_table(place / "samples.parquet").to_pylist() if row["kept"])
+    samples = find_version(open_store(store), "l-orig").samples().to_pylist()
+    kept = next(row for row in samples if row["kept"])
     pack = json.loads((place / "packs/64/pack.json").read_text())
     pack["dropped_samples"] = {kept["sample_id"]: "corrupt"}
     (place / "packs/64/pack.json").write_text(json.dumps(pack))

@@ -13,7 +13,7 @@ from pipelines.build import build
 from pipelines.dataset import Dataset
 from pipelines.executors import Serial
 from pipelines.export import export
-from pipelines.packing import ShardUnit, write_shard
+from pipelines.packing import PackOrder, ShardUnit, write_shard
 from pipelines.recipes.l_orig import l_orig
 from stages.image.content_hash import ContentHash
 from stages.pack.pack import Pack
@@ -23,7 +23,7 @@ from stages.stage import Reduction, SelectStage
 from store.errors import MashbillError, UsageError
 from store.location import Location
 from store.store import Store, open_store
-from store.versions import Version, find_version, verify
+from store.versions import find_version, verify
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def run(store: Store, dataset: Dataset) -> dict[str, Any]:
-    return build(store, dataset, Serial(), lambda what, done, total: None)
+    return build(store, dataset, Serial(), lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_export_does_not_mix_with_what_is_there(store: Store, base: Dataset, 
 def test_a_build_makes_again_what_was_removed_of_a_version(store: Store, base: Dataset) -> None:
     run(store, base)
     version = find_version(store, "l-orig")
-    for name in ("report/index.html", "packs/32/train-00000.tar", "samples.parquet"):
+    for name in ("report/index.html", "packs/32/train-00000.tar", "selection.parquet"):
         (version.location / name).remove()
         assert verify(store, version) == [f"{(version.location / name).url} is missing"]
         run(store, base)
@@ -137,20 +137,14 @@ def test_a_finished_pack_shard_is_not_written_again(store: Store, base: Dataset,
     # Another build of the version may be packing still: a finished one takes nothing away from it.
     shards = [name for name in version.pack("32").names() if name.endswith(".tar")]
     assert (version.location / "marks" / "32").names() == [f"{name}.json" for name in shards]
-    rows = _rows(store, version)
+    source = store.source(version.manifest()["source"]["fingerprint"])
+    order = PackOrder(version.location / "marks" / f"order-{source.fingerprint}")
     place = Location.of(tmp_path / "pack")
-    unit = ShardUnit(place / "train-00000.tar", place / "mark.json", rows, Pack(), 32)
+    unit = ShardUnit(place / "train-00000.tar", place / "mark.json", source, order, Pack(), 32)
     first = write_shard(unit)
     before = (tmp_path / "pack" / "train-00000.tar").stat()
     assert write_shard(unit) == {**first, "sizes": [list(size) for size in first["sizes"]]}
     assert (tmp_path / "pack" / "train-00000.tar").stat().st_mtime_ns == before.st_mtime_ns
-
-
-def _rows(store: Store, version: Version) -> list[dict[str, Any]]:
-    from pipelines.packing import _groups
-
-    source = store.source(version.manifest()["source"]["fingerprint"])
-    return next(iter(_groups(source, version, version.samples(), Pack()).values()))
 
 
 def test_what_no_message_was_made_for_is_one_line_and_a_file(cli: Any, tmp_path: Path) -> None:

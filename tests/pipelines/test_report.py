@@ -27,6 +27,7 @@ from stages.source.folder import Folder
 from store.location import Location
 from store.sources import RawSample, StoredSource
 from store.store import open_store
+from store.tables import PLACES
 from store.versions import Version
 
 HOSTILE = "<script>alert(1)</script> \" onerror='x' \u202egnp.exe {{ 7 * 7 }} & <b>bold</b>"
@@ -119,9 +120,15 @@ def source(tmp_path: Path) -> StoredSource:
     return stored(tmp_path, SAMPLES)
 
 
+def placed(source: StoredSource) -> list[dict[str, Any]]:
+    """The rows of a source, each with the shard it is in."""
+    shards = source.shards()
+    return [row | {"shard": shard.index} for shard in shards for row in source.rows(shard).to_pylist()]
+
+
 def samples_table(source: StoredSource) -> pa.Table:
     """The samples as l-pp would have decided."""
-    rows = {r["source_key"]: r for shard in source.shards() for r in source.rows(shard).to_pylist()}
+    rows = {row["source_key"]: row for row in placed(source)}
     ids = {key: row["sample_id"] for key, row in rows.items()}
     found = []
     for sample, reason, cluster in zip(SAMPLES, REASONS, CLUSTERS, strict=True):
@@ -153,6 +160,7 @@ def samples_table(source: StoredSource) -> pa.Table:
                 "sharpness": 12.5 if readable else None,
                 "split": "train",
             }
+            | {name: row[name] for name in PLACES}
         )
     return pa.Table.from_pylist(found).sort_by("sample_id")
 
@@ -331,9 +339,10 @@ def test_thumbnails_are_small_upright_and_cut(tmp_path: Path) -> None:
     source = stored(
         tmp_path, [raw("turned", "x", sink.getvalue(), "{}"), raw("none", "x", None, "{}", error="dns")]
     )
-    ids = [r["sample_id"] for s in source.shards() for r in source.rows(s).to_pylist()]
+    rows = placed(source)
+    ids = [row["sample_id"] for row in rows]
     wanted = [Wanted(ids[0], 90), Wanted(ids[0], 50, (0, 0, 100, 100)), Wanted(ids[1], 90)]
-    made = thumbnails(source_rows(source, ids), wanted)
+    made = thumbnails(source_rows(source, rows), wanted)
     assert [(made[w].width, made[w].height) for w in wanted] == [(60, 90), (50, 50), (0, 0)]
     assert made[wanted[2]].broken == NO_IMAGE
 
@@ -350,7 +359,7 @@ def test_a_huge_image_is_shown_from_its_small_view(tmp_path: Path) -> None:
     )
     key = source.rows(source.shards()[0])["sample_id"][0].as_py()
     order = Wanted(key, 160, (side // 2, 0, side, side))
-    uri = thumbnails(source_rows(source, [key]), [order])[order].uri
+    uri = thumbnails(source_rows(source, placed(source)), [order])[order].uri
     assert uri is not None
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("L"))
     assert shown[:, 2:].min() > 225

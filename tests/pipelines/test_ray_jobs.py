@@ -1,0 +1,226 @@
+"""A build as a job of a Ray cluster: followed, left, found again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.ray_jobs import Job, arguments_of
+from store.errors import UsageError
+
+HERE = "http://127.0.0.1:8265"
+THERE = "http://head.example:8265"
+READY_S = 120.0
+SLOW = """
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from pipelines.dataset import Dataset
+from pipelines.recipes.l_orig import l_orig
+from stages.stage import Batch, MapStage
+
+
+@dataclass(frozen=True)
+class Wait(MapStage):
+    name: ClassVar[str] = "wait"
+    version: ClassVar[int] = 1
+    writes: ClassVar[pa.Schema] = pa.schema([("waited", pa.int32())])
+
+    def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
+        return _wait
+
+
+def _wait(batch: Batch) -> dict[str, Sequence[Any]]:
+    time.sleep(3)
+    return {"waited": [3] * batch.size}
+
+
+def slow() -> Dataset:
+    return replace(l_orig(), name="slow", columns=(*l_orig().columns, Wait()))
+"""
+
+
+def test_the_job_is_named_after_the_build() -> None:
+    arguments = arguments_of(THERE, ["min_side=200"], "s3://bucket/store", ["--max-failed-shards", "2"])
+    job = Job(THERE, "l-pp", "l-pp", arguments)
+    assert job.entrypoint == (
+        "exec mashbill build l-pp --store s3://bucket/store --set min_side=200 --max-failed-shards 2 "
+        "--ray auto --json"
+    )
+    assert job.name == Job(HERE, "l-pp", "l-pp", arguments).name
+    assert job.name != Job(THERE, "l-pp", "l-pp", (*arguments, "--workers", "2")).name
+
+
+def test_a_recipe_of_ones_own_is_sent_to_another_machine_and_not_to_this(tmp_path: Path) -> None:
+    recipe = f"{tmp_path}/ours.py:ours"
+    assert Job(THERE, "ours", recipe, ()).sent == tmp_path
+    assert "build ours.py:ours " in Job(THERE, "ours", recipe, ()).entrypoint
+    assert Job(HERE, "ours", recipe, ()).sent is None
+    assert f"cd {os.getcwd()} && exec mashbill build {recipe} " in Job(HERE, "ours", recipe, ()).entrypoint
+
+
+def test_a_store_of_this_machine_is_refused_for_another() -> None:
+    with pytest.raises(UsageError, match="is a folder of this machine"):
+        arguments_of(THERE, [], "data", [])
+    assert arguments_of(HERE, [], "data", [])[:2] == ("--store", "data")
+
+
+def test_a_cluster_that_does_not_answer(cli: Any, photos: Any, folder_source: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    line = ["build", "l-orig", "--store", tmp_path / "store", *folder_source(photos.path)]
+    done = cli(*line, "--ray", f"http://127.0.0.1:{port}")
+    assert done.code == 1
+    assert f"no Ray cluster answers at http://127.0.0.1:{port}" in done.message
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    """A real ``ray start --head``, its address and the environment in which it is reached."""
+    with ExitStack() as held:
+        free = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(6)]
+        ports = [server.getsockname()[1] for server in free]
+    names = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port")
+    names += ("metrics-export-port", "ray-client-server-port")
+    folder = Path(os.path.realpath(f"/tmp/mb-{secrets.token_hex(3)}"))  # sockets need a short path
+    folder.mkdir()
+    bin_folder = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": f"{bin_folder}:{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_metrics_report_interval_ms": "200",
+        "METRICS": f"http://127.0.0.1:{ports[4]}/metrics",
+    }
+    line = [f"{bin_folder}/ray", "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"]
+    line += [f"--{name}={port}" for name, port in zip(names, ports, strict=True)]
+    line += [f"--temp-dir={folder}", "--object-store-memory=200000000", "--dashboard-host=127.0.0.1"]
+    log = tmp_path_factory.mktemp("ray") / "start.log"
+    with log.open("w") as out:
+        head = subprocess.Popen(
+            line,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd=Path(__file__).parents[2],
+        )
+    try:
+        wait_for(f"http://127.0.0.1:{ports[1]}/api/version", head, log)
+        yield f"http://127.0.0.1:{ports[1]}", environment
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGTERM)
+        try:
+            head.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait(10)
+        subprocess.run(["rm", "-rf", str(folder)], check=False)
+
+
+def wait_for(url: str, head: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end:
+        assert head.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except urllib.error.HTTPError:
+            return  # it answers, and asks for the token
+        except OSError:
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
+def metrics_until_the_end(build: subprocess.Popen[str], url: str) -> str:
+    """Our lines of what Ray's exporter said while the build went on."""
+    seen, end = set[str](), time.monotonic() + 200
+    while build.poll() is None and time.monotonic() < end:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+            seen |= {line for line in text.splitlines() if line.startswith("ray_mashbill")}
+        time.sleep(0.2)
+    return "\n".join(sorted(seen))
+
+
+@pytest.mark.slow
+def test_a_job_is_left_and_found_again(
+    cluster: tuple[str, dict[str, str]],
+    photos: Any,
+    tmp_path: Path,
+    mashbill: Any,
+    folder_source: Any,
+    tree: Any,
+) -> None:
+    address, environment = cluster
+    (tmp_path / "slow.py").write_text(SLOW)
+    recipe = f"{tmp_path / 'slow.py'}:slow"
+    options = [*folder_source(photos.path, 2), "--set", "pack.resolutions=32", "--json"]
+    here = mashbill("build", recipe, "--store", tmp_path / "local", *options, "--workers", "2")
+    assert here.code == 0, here.err
+    line = [sys.executable, "-m", "pipelines", "build", recipe, "--store", str(tmp_path / "store")]
+    line += [*map(str, options), "--ray", address]
+
+    first = subprocess.Popen(
+        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    seen = ""
+    assert first.stderr is not None
+    for text in first.stderr:
+        seen += text
+        if "Running entrypoint" in seen:
+            first.send_signal(signal.SIGINT)
+            break
+    rest = first.communicate(timeout=120)[1]
+    assert first.returncode == 130, seen + rest
+    assert "the job goes on" in rest
+
+    again = subprocess.Popen(
+        line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    metrics = metrics_until_the_end(again, environment["METRICS"])
+    out, log = again.communicate(timeout=200)
+    assert again.returncode == 0, log
+    name = seen.split("job ", 1)[1].split(" ", 1)[0]
+    assert f"job {name} on {address}" in log  # the same one, not a second
+    assert "reading the source" in log
+    assert re.search(r'ray_mashbill_done\{.*dataset="slow".*\} \d', metrics), metrics
+    answer = json.loads(out.splitlines()[-1])
+    assert answer["version"] == here.json["version"]
+    assert tree(tmp_path / "store") == tree(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_what_fails_in_a_job_is_said_here(
+    cluster: tuple[str, dict[str, str]], tmp_path: Path, folder_source: Any
+) -> None:
+    address, environment = cluster
+    line = [sys.executable, "-m", "pipelines", "build", "l-orig", "--store", str(tmp_path / "store")]
+    line += [*folder_source(tmp_path / "nowhere"), "--ray", address]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    assert done.returncode == 1
+    message = done.stderr[done.stderr.rindex("mashbill: ") :]
+    assert "nowhere" in message
+    assert len(message.strip().splitlines()) == 1

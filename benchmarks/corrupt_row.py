@@ -33,7 +33,7 @@ def main() -> None:
         dataset = apply_settings(
             l_pp(), ["source.kind=webdataset", f"source.path={source}", "pack.resolutions=0"]
         )
-        result = build(store, dataset, Serial(), lambda what, done, total: None)
+        result = build(store, dataset, Serial(), lambda *_: None)
         samples = find_version(store, "l-pp").samples().to_pylist()
     kept = [row for row in samples if row["kept"]]
     print(f"{result['samples_in']} in, {result['kept']} kept, dropped {result['dropped']}")

@@ -51,7 +51,7 @@ def fused(store: Store, source: StoredSource, steps: list[Step]) -> float:
     for step in steps:
         store.column_set(step.stage.name, step.fingerprint).location.remove()
     began = time.process_time()
-    make_columns(store, source, steps, Serial(), lambda what, done, total: None)
+    make_columns(store, source, steps, Serial(), lambda *_: None)
     return time.process_time() - began
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = open_store(Path(scratch) / "store", create=True)
         folder = Folder(path=os.path.abspath(options.folder))
-        source, _ = take_in(store, folder, Serial(), lambda what, done, total: None)
+        source, _ = take_in(store, folder, Serial(), lambda *_: None)
         images = sum(shard.images for shard in source.shards())
         steps = [step for step in plan(l_pp(), source.fingerprint) if _sees_images(step)]
         times = [(bare(source), fused(store, source, steps)) for _ in range(options.rounds)]

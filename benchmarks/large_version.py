@@ -164,6 +164,7 @@ def main() -> None:
     parser.add_argument("samples", type=int)
     parser.add_argument("--store", default=None)
     parser.add_argument("--shard-rows", type=int, default=10_000)
+    parser.add_argument("--min-side", type=int, nargs=2, default=(300, 301))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         store = open_store(options.store or f"{scratch}/store", create=True)
@@ -172,7 +173,7 @@ def main() -> None:
         started = time.monotonic()
         fill(store, dataset)
         print(f"{options.samples:,} samples written in {time.monotonic() - started:.0f} s")
-        for least in (300, 301):
+        for least in options.min_side:
             rules = tuple(MinSide(least) if r.name == "min_side" else r for r in dataset.select)
             started = time.monotonic()
             built = build(store, replace(dataset, select=rules), Serial(), lambda *_: None)

@@ -25,7 +25,6 @@ from pipelines.attempts import Raised
 from stages.stage import Resources
 from store.errors import MashbillError
 
-AUTH_MODE = "RAY_AUTH_MODE"
 OBJECT_STORE_BYTES = 200_000_000
 """Shared memory of a cluster started here: only units and results pass through it."""
 REFRESH_S = 5.0
@@ -58,8 +57,7 @@ def joined_cluster(address: str) -> Iterator[None]:
 def _connected(**options: Any) -> Iterator[None]:
     if ray.is_initialized():
         raise MashbillError("this process is connected to Ray already: call ray.shutdown() before a build")
-    # Ray prints what it notices; stdout is for results.
-    with redirect_stdout(sys.stderr), _own_environment():
+    with redirect_stdout(sys.stderr):  # Ray prints what it notices; stdout is for results
         try:
             with warnings.catch_warnings(action="ignore", category=FutureWarning):
                 ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
@@ -70,17 +68,6 @@ def _connected(**options: Any) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
-
-
-@contextmanager
-def _own_environment() -> Iterator[None]:
-    """Take back what Ray sets for the cluster it starts: it is not meant for the next one."""
-    before = os.environ.get(AUTH_MODE)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(AUTH_MODE, None)
 
 
 def _refusal(error: Exception) -> str:

@@ -28,9 +28,13 @@ from pipelines.executors import KILLED
 from pipelines.ray_cluster import REFRESH_S, Size, autoscaled, nodes
 from pipelines.workers import Worker, work_in
 from stages.stage import Resources
+from store.errors import MashbillError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
+
+STARTS = 10
+"""Actors in a row that may end before they were there."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class _Crew:
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._working: dict[Any, Any] = {}
+        self._failed = 0
 
     def room(self, flying: int) -> bool:
         self._resize()
@@ -157,9 +162,14 @@ class _Crew:
         actor = self._starting.pop(ref)
         try:
             self._nodes[actor] = ray.get(ref)
-            self._idle.append(actor)
-        except (ActorDiedError, ActorUnavailableError):
+        except (ActorDiedError, ActorUnavailableError) as error:
             _end(actor)  # its node went as it came; another is started in its place
+            self._failed += 1
+            if self._failed == STARTS:
+                raise MashbillError(f"no actor can be started on the cluster: {error}") from error
+            return
+        self._idle.append(actor)
+        self._failed = 0
 
     def outcome(self, ref: Any) -> Any:
         actor = self._working.pop(ref)

@@ -20,7 +20,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from pipelines.attempts import DEATHS, Failed
-from pipelines.ray_cluster import carried, joined_cluster, own_cluster
+from pipelines.ray_cluster import carried, joined_cluster
 from pipelines.ray_executor import Ray
 from pipelines.workers import Worker
 from stages.stage import Resources
@@ -258,16 +258,6 @@ def test_a_poisoned_shard_is_set_aside_and_the_others_go_on(
         trouble.unlink(missing_ok=True)
     found = tree(tmp_path / "store")
     assert {name: found.get(name) for name in quiet} == quiet
-
-
-def test_a_cluster_of_its_own_leaves_no_mark_on_this_process() -> None:
-    """Ray turns its tokens on for the cluster it starts; the next one must not be asked for one."""
-    before = os.environ.get("RAY_AUTH_MODE")
-    with own_cluster(1), carried([sys.modules[__name__]]):
-        assert list(Ray(Worker.like_this(), {}).run(linger, [1], Resources())) == [1]
-    assert os.environ.get("RAY_AUTH_MODE") == before
-    with nodes(1) as (cluster, _):
-        assert run(cluster, linger, 1, Resources()) == [0]
 
 
 def run(cluster: Cluster, work: Callable[[int], int], count: int, needs: Resources) -> list[Any]:

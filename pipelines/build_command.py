@@ -29,6 +29,8 @@ def run_build(options: argparse.Namespace) -> None:
     dataset = apply_settings(dataset, options.settings)
     place = Place(options.ray, options.workers, tuple(options.resources), options.max_failed_shards > 0)
     grants = granted(place, dataset)
+    if options.store.startswith("memory://") and options.ray == "off" and options.workers > 1:
+        raise UsageError("--store memory:// is seen by one process only: add --workers 1, or name a folder")
     if options.dry_run:
         store = planned_store(options.store)
         result = dry_run(store, dataset)

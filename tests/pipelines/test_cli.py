@@ -49,6 +49,7 @@ def test_help_names_every_command_and_has_examples(cli: Any) -> None:
         ["build", "no-such-recipe"],
         ["build", "nowhere.py:recipe"],
         ["build", "l-orig", "--resources", "decode=gpu:1"],
+        ["build", "l-orig", "--store", "memory://somewhere", "--workers", "2"],
     ],
     ids=" ".join,
 )

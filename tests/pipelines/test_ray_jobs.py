@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
 import re
@@ -13,15 +15,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipelines.ray_jobs import Job, arguments_of
-from store.errors import UsageError
+from pipelines import ray_jobs
+from pipelines.ray_jobs import Job, _follow, arguments_of
+from store.errors import MashbillError, UsageError
 
 HERE = "http://127.0.0.1:8265"
 THERE = "http://head.example:8265"
@@ -92,6 +96,42 @@ def test_a_cluster_that_does_not_answer(cli: Any, photos: Any, folder_source: An
     assert done.code == 1
     assert f"no Ray cluster answers at http://127.0.0.1:{port}" in done.message
     assert not (tmp_path / "store").exists()
+
+
+class Breaking:
+    """A Jobs API whose connections break where ``texts`` say so; the log is sent from its beginning."""
+
+    def __init__(self, *texts: str | OSError) -> None:
+        self.texts = list(texts)
+
+    async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
+        text = self.texts.pop(0)
+        if isinstance(text, OSError):
+            raise text
+        half = len(text) // 2
+        yield text[:half]
+        yield text[half:]
+
+    def get_job_status(self, job_id: str) -> Any:
+        return SimpleNamespace(value="RUNNING" if self.texts else "SUCCEEDED")
+
+
+ANSWER = '{"dataset": "l-pp", "version": "x"}'
+
+
+def test_a_broken_connection_shows_every_line_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_jobs, "PAUSE_S", 0.0)
+    log, lost = io.StringIO(), ConnectionError("no route")
+    text = f'one\n{{"a line": "of a recipe"}}\ntwo\n{ANSWER}\n'
+    client = Breaking(lost, text[:9], lost, lost, text[:20], text)
+    assert asyncio.run(_follow(client, "job-1", log)) == ANSWER
+    assert log.getvalue().splitlines() == ["one", '{"a line": "of a recipe"}', "two"]
+
+
+def test_a_log_that_is_lost_for_good_says_that_the_job_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_jobs, "PAUSE_S", 0.0)
+    with pytest.raises(MashbillError, match=r"no route\). The job goes on"):
+        asyncio.run(_follow(Breaking(*[ConnectionError("no route")] * 9), "job-1", io.StringIO()))
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def check_workers(store: Store) -> None:
         found = on_every_node(_looker(token.url), PROBE_S)
     finally:
         token.remove()
-    for node, answer in found.items():
+    for node, answer in found:
         _check_answer(store, node, answer)
 
 

@@ -119,21 +119,22 @@ def slots(needs: Resources) -> int:
     )
 
 
-def on_every_node(look: Callable[[], Any], timeout_s: float) -> dict[str, Any]:
-    """What ``look`` says on each node that can work, by its address: a ``Raised`` where it failed, None
-    where there was no answer in time."""
+def on_every_node(look: Callable[[], Any], timeout_s: float) -> list[tuple[str, Any]]:
+    """The address of each node that can work, and what ``look`` says there: a ``Raised`` where it failed,
+    None where there was no answer in time. Nodes of one machine share an address."""
     task, asked = ray.remote(num_cpus=0, max_retries=0)(look), {}
     for node in nodes():
         if node["Resources"].get("CPU"):
             here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             asked[task.options(scheduling_strategy=here).remote()] = node["NodeManagerAddress"]
     done = set(ray.wait(list(asked), num_returns=len(asked), timeout=timeout_s)[0]) if asked else set()
-    found: dict[str, Any] = {}
+    found: list[tuple[str, Any]] = []
     for ref, address in asked.items():
         try:
-            found[address] = ray.get(ref) if ref in done else None
+            answer = ray.get(ref) if ref in done else None
         except RayError as error:
-            found[address] = Raised(str(error).strip().split("\n")[-1])
+            answer = Raised(str(error).strip().split("\n")[-1])
+        found.append((address, answer))
     return found
 
 

@@ -217,7 +217,7 @@ def refused(cli: Any, line: Any, store: Path, *options: str) -> str:
     """The message of a build that stops before it reads anything."""
     done = cli(*line(store), *options)
     assert done.code in (1, 2), done.out
-    assert not (store / "sources").exists()
+    assert not (store / "sources").exists(), done.message
     assert len(done.message.splitlines()) == 1
     return str(done.message)
 

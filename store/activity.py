@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from store.errors import MashbillError
-from store.location import Location
+from store.location import Location, alive
 from store.store import Store
 
 
@@ -56,8 +56,9 @@ class Activity:
 
     def heard(self) -> dict[str, Any] | None:
         """The last state with ``host``, ``pid``, ``updated`` (seconds since 1970); None where there is
-        no build, or it ended in order."""
+        no build, it ended in order, or it ran on this host and its process is gone."""
         try:
-            return dict(self.place.read_json())
+            said = dict(self.place.read_json())
         except FileNotFoundError:
             return None
+        return None if said["host"] == socket.gethostname() and not alive(said["pid"]) else said

@@ -14,7 +14,7 @@ import pytest
 
 from pipelines import progress
 from pipelines.progress import Rate, Watch, clock
-from store.activity import Activity
+from store.activity import Activity, State
 from store.store import open_store
 
 
@@ -78,6 +78,19 @@ def test_the_store_is_told_and_the_word_taken_back(tmp_path: Path, ticking: list
         assert (heard["what"], heard["done"], heard["total"], heard["failed"]) == ("size", 5, 10, 1)
         assert heard["pid"] == os.getpid()
     assert Activity(store, "l-pp").heard() is None
+
+
+def test_a_build_that_was_killed_is_not_heard(tmp_path: Path) -> None:
+    store = open_store(tmp_path, create=True)
+    activity = Activity(store, "l-pp")
+    activity.tell(State("size", 5, 10, 0, None, None))
+    said = activity.place.read_json()
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    activity.place.write_json(said | {"pid": ended.pid})
+    assert activity.heard() is None
+    activity.place.write_json(said | {"pid": ended.pid, "host": "elsewhere"})
+    assert activity.heard() is not None
 
 
 def test_show_during_a_build(photos: Any, tmp_path: Path, command: Any, folder_source: Any, cli: Any) -> None:

@@ -30,6 +30,8 @@ from store.errors import MashbillError, UsageError
 HERE = "http://127.0.0.1:8265"
 THERE = "http://head.example:8265"
 READY_S = 120.0
+MASHBILL = str(Path(sys.executable).parent / "mashbill")
+"""Not ``python -m``, which would take a folder named store, where it is started, for the package."""
 SLOW = """
 import time
 from collections.abc import Callable, Sequence
@@ -220,7 +222,7 @@ def test_a_job_is_left_and_found_again(
     options = [*folder_source(photos.path, 2), "--set", "pack.resolutions=32", "--json"]
     here = mashbill("build", recipe, "--store", tmp_path / "local", *options, "--workers", "2")
     assert here.code == 0, here.err
-    line = [sys.executable, "-m", "pipelines", "build", recipe, "--store", str(tmp_path / "store")]
+    line = [MASHBILL, "build", recipe, "--store", str(tmp_path / "store")]
     line += [*map(str, options), "--ray", address]
 
     first = subprocess.Popen(
@@ -257,7 +259,7 @@ def test_what_fails_in_a_job_is_said_here(
     cluster: tuple[str, dict[str, str]], tmp_path: Path, folder_source: Any
 ) -> None:
     address, environment = cluster
-    line = [sys.executable, "-m", "pipelines", "build", "l-orig", "--store", str(tmp_path / "store")]
+    line = [MASHBILL, "build", "l-orig", "--store", str(tmp_path / "store")]
     line += [*folder_source(tmp_path / "nowhere"), "--ray", address]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=200, cwd=tmp_path)
     assert done.returncode == 1

@@ -222,7 +222,7 @@ def test_a_job_is_left_and_found_again(
     options = [*folder_source(photos.path, 2), "--set", "pack.resolutions=32", "--json"]
     here = mashbill("build", recipe, "--store", tmp_path / "local", *options, "--workers", "2")
     assert here.code == 0, here.err
-    line = [MASHBILL, "build", recipe, "--store", str(tmp_path / "store")]
+    line = [MASHBILL, "build", recipe, "--store", str(tmp_path / "house")]
     line += [*map(str, options), "--ray", address]
 
     first = subprocess.Popen(
@@ -251,7 +251,7 @@ def test_a_job_is_left_and_found_again(
     assert re.search(r'ray_mashbill_done\{.*dataset="slow".*\} \d', metrics), metrics
     answer = json.loads(out.splitlines()[-1])
     assert answer["version"] == here.json["version"]
-    assert tree(tmp_path / "store") == tree(tmp_path / "local")
+    assert tree(tmp_path / "house") == tree(tmp_path / "local")
 
 
 @pytest.mark.slow
@@ -259,7 +259,7 @@ def test_what_fails_in_a_job_is_said_here(
     cluster: tuple[str, dict[str, str]], tmp_path: Path, folder_source: Any
 ) -> None:
     address, environment = cluster
-    line = [MASHBILL, "build", "l-orig", "--store", str(tmp_path / "store")]
+    line = [MASHBILL, "build", "l-orig", "--store", str(tmp_path / "house")]
     line += [*folder_source(tmp_path / "nowhere"), "--ray", address]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=200, cwd=tmp_path)
     assert done.returncode == 1

@@ -17,8 +17,10 @@ setup: .venv/ready .venv/img2dataset/ready
 		-c constraints-img2dataset.txt img2dataset==1.47.0
 	touch $@
 
+# compat: the checkout stands on the path like any package. The other way of setuptools comes after it, and a
+# folder named store where a build or a Ray worker is started would be taken for our package.
 .venv/ready: pyproject.toml constraints.txt | .venv/python
-	$(PIP) -c constraints.txt --editable '.[dev]'
+	$(PIP) -c constraints.txt --config-settings editable_mode=compat --editable '.[dev]'
 	touch $@
 
 .venv/python:

@@ -122,7 +122,7 @@ class Location:
         except ValueError as error:
             raise MashbillError(
                 f"{self.url} is not valid JSON ({error}); it was changed by hand or the disk is bad. "
-                "Restore it, or remove it (a lease, or a file of builds/) or else its folder, and build again."
+                "Restore it, or remove it (a lease or a file of builds/) or else its folder, and build again."
             ) from error
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

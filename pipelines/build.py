@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import version as package_version
 from typing import Any
@@ -51,7 +50,7 @@ def build(
     taken = StageReport("source", source.fingerprint, rows, source_reused, _since(started))
     aside = SetAside(max_failed_shards)
     made_already = _made_already(store, dataset, source)
-    with nullcontext() if made_already else alone(source.location, f"source {source.fingerprint}"):
+    with alone(source.location, f"source {source.fingerprint}", to_do=not made_already):
         steps, made = _columns(store, dataset, source, executor, progress, aside)
         mark = time.monotonic()
         table, was_there = join(store, source, steps, aside.indices, progress)
@@ -61,7 +60,7 @@ def build(
     selection = select(table, dataset)
     version = version_at(store, dataset.name, version_id(dataset, selection))
     name = f"{dataset.name}@{version.version}"
-    with nullcontext() if version.complete and not version.gone() else alone(version.location, name):
+    with alone(version.location, name, to_do=not version.complete or bool(version.gone())):
         version.withdraw_if_broken()
         chosen = StageReport("select", version.version, rows, version.complete, _since(mark))
         mark = time.monotonic()

@@ -79,6 +79,17 @@ class Lease:
                 self.place.remove()
 
 
+def clear_dead(location: Location) -> None:
+    """Remove ``<location>.lease`` where its holder was a process of this host that has ended.
+
+    For who finds the work done: it was killed between the work and the removal of its lease.
+    """
+    place = _place(location)
+    found = _read(place)
+    if found is not None and found.dead:
+        place.remove()
+
+
 @contextmanager
 def held(
     location: Location,
@@ -95,7 +106,7 @@ def held(
         location: what is worked on; the lease lies beside it.
         waiting: called with each owner that is waited for, once.
     """
-    place = location.parent / f"{location.name}.lease"
+    place = _place(location)
     lease = Lease(place, Owner(this_host(), os.getpid(), uuid.uuid4().hex, time.time()))
     while not _take(lease):
         _wait(place, waiting, patience_s, beat_s)
@@ -105,6 +116,10 @@ def held(
         yield lease
     finally:
         lease.end(thread)
+
+
+def _place(location: Location) -> Location:
+    return location.parent / f"{location.name}.lease"
 
 
 def _take(lease: Lease) -> bool:

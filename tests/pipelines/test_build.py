@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from store.errors import MashbillError
+from store.lease import Owner
+from store.location import this_host
 from store.store import open_store
 from store.versions import check_accounts, find_version, verify
 
@@ -194,3 +199,20 @@ def test_column_files_hold_exactly_the_rows_of_their_shard(built: Any) -> None:
             ids = source.rows(shard, ["sample_id"])["sample_id"]
             assert columns.read(shard.index, ["sample_id"])["sample_id"].equals(ids)
     assert find_version(store, "l-orig").samples().num_rows == manifest["samples_in"]
+
+
+def test_the_lease_of_who_was_killed_after_the_last_word_is_cleared(
+    tmp_path: Path, built: Any, photos: Any, cli: Any, folder_source: Any, tree: Any
+) -> None:
+    shutil.copytree(built[0], tmp_path / "store")
+    before = tree(tmp_path / "store")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    version = next(path for path in (tmp_path / "store/datasets/l-orig").iterdir() if path.is_dir())
+    source = next((tmp_path / "store/sources").iterdir())
+    for thing in (version, source):
+        owner = Owner(this_host(), ended.pid, "killed", 0.0)
+        thing.with_name(f"{thing.name}.lease").write_text(json.dumps(asdict(owner)))
+    line = ["build", "l-orig", "--store", tmp_path / "store", *folder_source(photos.path), "--workers", "1"]
+    assert cli(*line, "--set", "pack.resolutions=64,0").code == 0
+    assert tree(tmp_path / "store") == before

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from store.errors import MashbillError
-from store.lease import Owner, held
+from store.lease import Owner, clear_dead, held
 from store.location import Location, this_host
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,3 +189,16 @@ def test_what_is_no_lease_is_named(tmp_path: Path) -> None:
         held(Location.of(tmp_path / "thing"), pytest.fail),
     ):
         pass
+
+
+def test_the_lease_of_a_dead_holder_is_cleared_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    thing = Location.of(tmp_path / "thing")
+    clear_dead(thing)  # nothing there, nothing to do
+    with holder(tmp_path / "thing", LONG_S) as first:
+        assert first.says() == "holds"
+        clear_dead(thing)
+        assert len(list(tmp_path.iterdir())) == 1
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait(LONG_S)
+        clear_dead(thing)
+    assert list(tmp_path.iterdir()) == []

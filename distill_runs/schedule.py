@@ -18,7 +18,7 @@ B batch; other axes are free. Computed in float32, or float64 where an input has
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -92,3 +92,61 @@ def convert(output: Tensor, x_t: Tensor, level: Level, source: Prediction, targe
 
 def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Schedule(Protocol):
+    """A forward process with its own measure of time, and what the network predicts in it."""
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the network predicts."""
+
+    def times(self, fractions: Tensor) -> Tensor:
+        """The times at these fractions in (0, 1] of the way from the image (0) to pure noise (1)."""
+
+    def level(self, times_B: Tensor) -> Level:
+        """How noisy the times are."""
+
+    def network_times(self, times_B: Tensor) -> Tensor:
+        """The times as the network wants them."""
+
+
+@dataclass(frozen=True)
+class VariancePreserving:
+    """SD 1.x and PixArt: integer timesteps 0 to T - 1 of a table of abar_t."""
+
+    alphas_cumprod_T: Tensor
+    """abar_t, falling, each in (0, 1)."""
+    prediction: Prediction = "epsilon"
+
+    def times(self, fractions: Tensor) -> Tensor:
+        """int64: ceil(f T) - 1. A uniform fraction gives each timestep alike; n equal parts give what
+        diffusers calls trailing spacing, from T - 1 on: 999, 749, 499, 249."""
+        num_timesteps = len(self.alphas_cumprod_T)
+        return (fractions * num_timesteps).ceil().long().sub(1).clamp(0, num_timesteps - 1)
+
+    def level(self, times_B: Tensor) -> Level:
+        return vp_level(self.alphas_cumprod_T.to(times_B.device), times_B)
+
+    def network_times(self, times_B: Tensor) -> Tensor:
+        return times_B
+
+
+@dataclass(frozen=True)
+class RectifiedFlow:
+    """SD3: times in (0, 1], sigma = t; the network gets 1000 t as a float."""
+
+    prediction: Prediction = "flow"
+
+    def times(self, fractions: Tensor) -> Tensor:
+        return _wide(fractions)
+
+    def level(self, times_B: Tensor) -> Level:
+        return flow_level(times_B)
+
+    def network_times(self, times_B: Tensor) -> Tensor:
+        return _wide(times_B) * 1000
+
+
+CLEAN = Level(torch.ones(1), torch.zeros(1))
+"""The level of the image itself, alpha = 1 and sigma = 0, where every roll-out ends."""

@@ -1,0 +1,332 @@
+"""The one trainer: roles, turns, stages; the same code in a plain process, under torchrun and Ray Train.
+
+A step is one round of the method's turns; each update of a turn stands on batches of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill_runs.checkpoint import load_checkpoint, save_checkpoint
+from distill_runs.ema import MovingAverage
+from distill_runs.loader import Batch, Loader
+from distill_runs.method import Example, Turn
+from distill_runs.models import Model
+from distill_runs.packs import Pack
+from distill_runs.ranks import Ranks
+from distill_runs.roles import Role, gradient_norm, restore, state_of, trainable
+from distill_runs.settings import Run, Stage
+from store.errors import MashbillError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Counts:
+    """What a run counts; part of its checkpoints."""
+
+    step: int = 0
+    """Steps taken, over all stages."""
+    updates: dict[str, int] = field(default_factory=dict)
+    """Updates of each role."""
+    bad: int = 0
+    """Updates left out for a gradient that was not finite."""
+    bad_in_a_row: int = 0
+    skipped: int = 0
+    """Broken samples left out by this rank, in stages before this one."""
+    samples: int = 0
+    """Visits of samples, over all ranks."""
+
+
+@dataclass
+class Chosen:
+    """The weights with the lowest validation loss so far; part of the checkpoints."""
+
+    step: int
+    loss: float
+    weights: dict[str, Tensor]
+    """The denoiser's parameters, on the CPU."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks as a loss sees them; see ``distill_runs.method.Nets``."""
+
+    model: Model
+    roles: Mapping[str, Role]
+
+    def net(self, role: str) -> nn.Module:
+        return self.roles[role].trained
+
+    def bare(self, role: str) -> nn.Module:
+        return self.roles[role].net
+
+
+class Trainer:
+    """A run under way on this rank. ``start`` it, then ``step`` until ``counts.step`` is ``run.steps``."""
+
+    def __init__(self, run: Run, model: Model, packs: Sequence[Pack], folder: Path, ranks: Ranks) -> None:
+        """``packs``: the pack of each stage. The model's parts are moved to the rank's device."""
+        self.run, self.model, self.packs, self.folder, self.ranks = run, model, packs, folder, ranks
+        self.counts = Counts()
+        self.noise = torch.Generator().manual_seed(_seed(run.seed, ranks.rank))
+        torch.manual_seed(_seed(run.seed, ranks.rank))
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=run.precision == "float16")
+        model.to(ranks.device, DTYPES[run.precision])
+        if run.gradient_checkpointing:
+            model.net.enable_gradient_checkpointing()  # type: ignore[operator]
+        self.null = model.encode([""])
+        self.average = MovingAverage(model.net, run.ema.decay, run.ema.warm) if run.ema else None
+        self.chosen: Chosen | None = None
+        self.roles: dict[str, Role] = {}
+        self.loader: Loader | None = None
+
+    def start(self) -> str | None:
+        """Begin, or go on from the newest checkpoint. What people should know of that, or None.
+
+        Raises:
+            MashbillError: the checkpoint does not fit the run.
+        """
+        found = load_checkpoint(self.folder, self.ranks)
+        if found is None:
+            self._enter(self.run.stages[0], None)
+            return None
+        shared, own, world_size = found
+        self.counts = Counts(**shared["counts"])
+        self.chosen = Chosen(**shared["chosen"]) if shared["chosen"] else None
+        finished = self.counts.step >= self.run.steps
+        stage, at = self.run.stage_at(self.counts.step - 1 if finished else self.counts.step)
+        begins = at == 0 and not finished
+        self._enter(stage, None if begins else own["cursor"])
+        if begins:  # its optimizers are new; the stage before left the networks and the average
+            restore(self.roles, {name: {**kept, "optimizer": None} for name, kept in shared["roles"].items()})
+            self._begin(stage)
+        else:
+            restore(self.roles, shared["roles"])
+        self.scaler.load_state_dict(shared["scaler"])
+        self._restore_random(own, world_size)
+        return _going_on(self.counts.step, world_size, self.ranks.world_size)
+
+    def step(self) -> dict[str, float]:
+        """Take a step; the loss terms and gradient norms of its last updates, by role and name.
+
+        Raises:
+            MashbillError: too many gradients in a row were not finite, or memory ran out.
+        """
+        stage, at = self.run.stage_at(self.counts.step)
+        if at == 0 and self.counts.step:
+            self._enter(stage, None)
+            self._begin(stage)
+        measured: dict[str, float] = {}
+        try:
+            for turn in self.run.method.turns:
+                for _ in range(turn.updates):
+                    measured |= self._update(turn, stage, at)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise MashbillError(self._out_of_memory(stage)) from error
+        self.counts.step += 1
+        return measured
+
+    def save(self) -> None:
+        """Write a checkpoint; every rank calls this."""
+        assert self.loader is not None
+        own = {
+            "noise": self.noise.get_state(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if self.ranks.device.type == "cuda" else None,
+            "cursor": self.loader.cursor(),
+        }
+        save_checkpoint(self.folder, self.counts.step, self._shared, own, self.ranks)
+
+    @property
+    def skipped(self) -> int:
+        """Broken samples that this rank left out so far."""
+        return self.counts.skipped + (self.loader.skipped if self.loader else 0)
+
+    def stop(self) -> None:
+        """End the processes that read ahead."""
+        if self.loader is not None:
+            self.loader.close()
+
+    @contextmanager
+    def evaluated(self, role: Role) -> Iterator[None]:
+        """The role's network as it is judged: its average in place of its weights, in evaluation mode."""
+        with role.average.in_place_of(role.net) if role.average else nullcontext():
+            role.net.eval()
+            try:
+                yield
+            finally:
+                role.net.train()
+
+    def use_final_weights(self) -> str:
+        """Set the student to the weights that are kept of the run, for good; says which they are."""
+        student = self.roles["student"]
+        average, student.average = student.average, None
+        if self.chosen is not None:
+            student.net.load_state_dict(self.chosen.weights, strict=False)
+            return (
+                f"{'average' if average else 'weights'} of step {self.chosen.step}, chosen by validation loss"
+            )
+        if average is not None:
+            average.copy_to(student.net)
+            return f"average after {self.counts.step} steps"
+        return f"weights after {self.counts.step} steps"
+
+    def _shared(self) -> dict[str, Any]:
+        return {
+            "roles": state_of(self.roles),
+            "counts": vars(self.counts),
+            "scaler": self.scaler.state_dict(),
+            "chosen": vars(self.chosen) if self.chosen else None,
+        }
+
+    def _enter(self, stage: Stage, cursor: dict[str, Any] | None) -> None:
+        """The roles, optimizers and data of a stage."""
+        if self.loader is not None:
+            self.counts.skipped += self.loader.skipped
+            self.loader.close()
+        student = trainable(
+            "student", self.model.net, stage.trainable, stage.optimizer("student"), self.ranks
+        )
+        student.average = self.average
+        self.roles = {"student": student}
+        pack, run = self.packs[self.run.stages.index(stage)], self.run
+        ranks = self.ranks.rank, self.ranks.world_size
+        self.loader = Loader(pack, stage.data, run.seed, *ranks, workers=run.workers, cursor=cursor)
+        self._batches = iter(self.loader)
+
+    def _begin(self, stage: Stage) -> None:
+        if stage.begin_with == "average" and self.average is not None:
+            self.average.copy_to(self.model.net)
+
+    def _update(self, turn: Turn, stage: Stage, at: int) -> dict[str, float]:
+        """One update of the turn's roles; left out on all ranks where it is not finite on one."""
+        roles = [self.roles[name] for name in turn.roles]
+        for role in roles:
+            assert role.optimizer is not None
+            role.optimizer.zero_grad()
+        terms: defaultdict[str, float] = defaultdict(float)
+        for batch_number in range(stage.accumulate):
+            last = batch_number + 1 == stage.accumulate
+            for name, term in self._backward(turn, roles, stage, at, last).items():
+                terms[name] += term.item() / stage.accumulate
+        measured = {f"loss/{name}": value for name, value in terms.items()}
+        for role in roles:
+            assert role.optimizer is not None
+            self.scaler.unscale_(role.optimizer)
+            limit = stage.optimizer(role.name).max_grad_norm
+            measured[f"grad_norm/{role.name}"] = gradient_norm(role.parameters, limit).item()
+        if self._finite(measured):
+            for role in roles:
+                self._take(role, stage, at)
+        self.scaler.update()
+        return measured
+
+    def _backward(
+        self, turn: Turn, roles: Sequence[Role], stage: Stage, at: int, last: bool
+    ) -> Mapping[str, Tensor]:
+        """Gradients of one batch, added to what is there."""
+        example = self.example(next(self._batches), at, self.noise)
+        self.counts.samples += len(example.x0_BChw) * self.ranks.world_size
+        with ExitStack() as stack:
+            for role in roles:
+                stack.enter_context(role.without_sync(not last))
+            terms = self.losses(turn, example, self.noise)
+            total = torch.stack([term.float() for term in terms.values()]).sum()
+            self.scaler.scale(total / stage.accumulate).backward()  # type: ignore[no-untyped-call]
+        return terms
+
+    def losses(self, turn: Turn, example: Example, noise: torch.Generator) -> Mapping[str, Tensor]:
+        """The terms of the loss, in the run's precision."""
+        dtype, nets = DTYPES[self.run.precision], Networks(self.model, self.roles)
+        with torch.autocast(self.ranks.device.type, dtype, enabled=dtype != torch.float32):
+            return self.run.method.losses(turn, nets, example, noise)
+
+    def example(self, batch: Batch, at: int, noise: torch.Generator, drop: bool = True) -> Example:
+        """Scaled latents and conditions of a batch, on the rank's device; no caption is dropped where
+        ``drop`` is False."""
+        if batch.latents_BCHW is not None:
+            latents = batch.latents_BCHW.to(self.ranks.device)
+        else:
+            assert batch.images_BCHW is not None
+            latents = self.model.latents(batch.images_BCHW.to(self.ranks.device), noise)
+        dropped = self._dropped(len(batch.captions), noise) if drop else {}
+        condition = self.model.encode(batch.captions, dropped)
+        return Example(self.model.scaled(latents), condition, self.null, at)
+
+    def _dropped(self, count: int, noise: torch.Generator) -> dict[str, list[bool]]:
+        """Which encoder does not see which caption."""
+        every = torch.rand(count, generator=noise) < self.run.caption_dropout
+        return {
+            encoder: (every | (torch.rand(count, generator=noise) < self.run.encoder_dropout)).tolist()
+            for encoder in self.model.family.encoders
+        }
+
+    def _finite(self, measured: Mapping[str, float]) -> bool:
+        """Whether the update may be taken, alike on all ranks. Raises ``MashbillError`` after too many."""
+        numbers = torch.tensor(list(measured.values()))
+        if self.ranks.all_true(bool(numbers.isfinite().all())):
+            self.counts.bad_in_a_row = 0
+            return True
+        self.counts.bad += 1
+        self.counts.bad_in_a_row += 1
+        if self.counts.bad_in_a_row >= self.run.max_bad_steps:
+            raise MashbillError(
+                f"run {self.run.name!r} stopped at step {self.counts.step + 1}: the last "
+                f"{self.counts.bad_in_a_row} updates had a loss or gradient that is not finite ({measured}). "
+                "Lower learning_rate or raise warmup_steps; with precision=float16 try bfloat16."
+            )
+        return False
+
+    def _take(self, role: Role, stage: Stage, at: int) -> None:
+        rate = stage.optimizer(role.name).rate(at + 1, stage.steps)
+        assert role.optimizer is not None
+        for group in role.optimizer.param_groups:
+            group["lr"] = rate
+        self.scaler.step(role.optimizer)
+        self.counts.updates[role.name] = self.counts.updates.get(role.name, 0) + 1
+        if role.average is not None:
+            role.average.update(role.net)
+
+    def _out_of_memory(self, stage: Stage) -> str:
+        return (
+            f"run {self.run.name!r} ran out of memory on {self.ranks.device} at step {self.counts.step + 1}, "
+            f"with batch_size={stage.data.batch_size}. Lower batch_size and raise accumulate alike, or set "
+            "gradient_checkpointing=true or precision=bfloat16. The run goes on from its last checkpoint."
+        )
+
+    def _restore_random(self, own: Mapping[str, Any], world_size: int) -> None:
+        """The random states of this rank; new ones where the world has another size."""
+        if world_size != self.ranks.world_size:
+            self.noise.manual_seed(_seed(self.run.seed, self.ranks.rank, self.counts.step))
+            return
+        self.noise.set_state(own["noise"])
+        torch.set_rng_state(own["torch"])
+        if own["cuda"] is not None and self.ranks.device.type == "cuda":
+            torch.cuda.set_rng_state(own["cuda"])
+
+
+def _seed(*parts: int) -> int:
+    """A seed for these numbers that no others share."""
+    return int(hashlib.sha256(":".join(map(str, parts)).encode()).hexdigest()[:15], 16)
+
+
+def _going_on(step: int, before: int, now: int) -> str:
+    said = f"going on from step {step}"
+    if before == now:
+        return said
+    return (
+        f"{said}, on {now} ranks instead of {before}: an update now stands on {now / before:g} times as many "
+        "samples, and noise, times and dropped captions are drawn anew. The order of the samples goes on."
+    )

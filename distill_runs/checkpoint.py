@@ -29,13 +29,13 @@ KEPT = 2
 
 
 def save_checkpoint(
-    folder: Path, step: int, state: Callable[[], dict[str, Any]], own: dict[str, Any], ranks: Ranks
+    folder: Path, step: int, state: dict[str, Any], own: dict[str, Any], ranks: Ranks
 ) -> None:
     """Write the checkpoint of ``step``; every rank calls this.
 
     Args:
         folder: the run's folder.
-        state: what all ranks share; asked of rank 0 alone.
+        state: what all ranks share; that of rank 0 is written.
         own: what this rank alone knows.
 
     Raises:
@@ -49,7 +49,7 @@ def save_checkpoint(
     if not ranks.of_first(failure):
         failure = _tried(lambda: _write(partial / f"rank-{ranks.rank:05d}.pt", own))
         if ranks.first and not failure:
-            failure = _tried(lambda: _write(partial / "state.pt", state()))
+            failure = _tried(lambda: _write(partial / "state.pt", state))
     failures = [said for said in ranks.gathered(failure) if said]
     if ranks.first and not failures:
         failure = _tried(lambda: _commit(partial, target, ranks.world_size, step))
@@ -92,7 +92,11 @@ def _newest(folder: Path) -> Path | None:
 
 def _problem(path: Path) -> str | None:
     try:
-        files = json.loads((path / "checkpoint.json").read_text())["files"]
+        note = json.loads((path / "checkpoint.json").read_text())
+        files = note["files"]
+        expected = {"state.pt", *(f"rank-{rank:05d}.pt" for rank in range(note["world_size"]))}
+        if set(files) != expected:
+            return f"checkpoint.json names {', '.join(files)}"
         changed = [name for name, digest in files.items() if file_sha256(Location.of(path / name)) != digest]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
@@ -117,7 +121,8 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    # Mapped: the ranks of one machine read one copy of a state of many gigabytes.
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return content
 
 

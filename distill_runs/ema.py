@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from distill_runs.sharding import split_as, wholes
+
 
 class MovingAverage:
     """theta' <- d theta' + (1 - d) theta, kept in float32, from the first weights on.
@@ -53,7 +55,8 @@ class MovingAverage:
             parameter.copy_(self.shadow[name])
 
     def state_dict(self) -> dict[str, int | dict[str, Tensor]]:
-        return {"updates": self.updates, "shadow": self.shadow}
+        """Whole tensors; every rank calls this."""
+        return {"updates": self.updates, "shadow": wholes(self.shadow)}
 
     def load_state_dict(self, state: dict[str, int | dict[str, Tensor]]) -> None:
         """Take over what ``state_dict`` gave. Raises ``KeyError`` where parameters differ."""
@@ -62,4 +65,4 @@ class MovingAverage:
         assert isinstance(updates, int)
         self.updates = updates
         for name, tensor in self.shadow.items():
-            tensor.copy_(shadow[name])
+            tensor.copy_(split_as(shadow[name], tensor))

@@ -1,59 +1,24 @@
-"""Batches of a pack without end, for one rank; what the ranks read together is decided by ``visits.py``.
-
-B samples, C channels, H W pixels, h w latent grid.
-"""
+"""Batches of a pack without end, for one rank; what the ranks read together is decided by ``visits.py``."""
 
 from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.context
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from distill_runs.buckets import Size
-from distill_runs.pack_samples import (
-    Box,
-    Picture,
-    box_in_source,
-    chosen_caption,
-    decoded,
-    is_flipped,
-    latent,
-)
-from distill_runs.pack_shards import PackReader, sidecar, sidecar_size
+from distill_runs.batches import Batch, Loaded, Reading
 from distill_runs.packs import Data, Pack, check_pack
 from distill_runs.visits import Order, Visits
 from store.errors import MashbillError, UsageError
 
+__all__ = ["Batch", "Loader"]
+
 AHEAD = 2
 """Batches that each worker has ready."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B samples of one size."""
-
-    images_BCHW: Tensor | None
-    """float32 [B, 3, H, W] in [-1, 1], sRGB; None where latents are read."""
-    latents_BCHW: Tensor | None
-    """float32 [B, C, h, w], the VAE's posterior means before its scaling factor and shift; None where
-    pixels are read."""
-    captions: list[str]
-    sample_ids: list[str]
-    bucket: Size
-    """(width, height) in pixels that all samples of the batch have."""
-    original_sizes: list[Size | None]
-    """(width, height) of each source image; None where the pack does not say."""
-    crops: list[Box | None]
-    """left, top, right, bottom of what is seen, in pixels of each source image; None likewise."""
-    flipped: list[bool]
 
 
 class Loader:
@@ -96,7 +61,7 @@ class Loader:
         """What is not as it was when the cursor was taken, in words; empty where nothing changed."""
         if cursor is not None:
             self._continue(cursor)
-        self._loaded: Iterator[_Loaded] | None = None
+        self._loaded: Iterator[Loaded] | None = None
 
     @property
     def epoch(self) -> float:
@@ -111,8 +76,8 @@ class Loader:
             self._loaded = self._start()
         try:
             loaded = next(self._loaded)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, EOFError, OSError) as error:
+            if not (self.workers and _is_death(error)):
                 raise
             raise MashbillError(
                 f"a process that reads the pack ahead died ({error}). Where it was killed for memory, take "
@@ -170,11 +135,11 @@ class Loader:
             positions[bucket] += size * self.world_size
             yield self.order.visits(bucket, start, size), list(positions)
 
-    def _start(self) -> Iterator[_Loaded]:
+    def _start(self) -> Iterator[Loaded]:
         ahead = self.workers > 0
         return iter(
             DataLoader(
-                _Reading(self.pack, self.data, self.buckets, self.seed),
+                Reading(self.pack, self.data, self.buckets, self.seed),
                 batch_size=None,
                 sampler=self._plan(),
                 num_workers=self.workers,
@@ -185,7 +150,7 @@ class Loader:
             )
         )
 
-    def _count(self, loaded: _Loaded) -> None:
+    def _count(self, loaded: Loaded) -> None:
         self.skipped += len(loaded.broken)
         if loaded.broken and self.skipped > self.data.max_skipped:
             raise MashbillError(
@@ -194,7 +159,8 @@ class Loader:
             )
         if not loaded.batch.sample_ids:
             raise MashbillError(
-                f"all {len(loaded.broken)} samples of a batch are broken; the first: {loaded.broken[0]}"
+                f"all {len(loaded.broken)} samples of a batch are broken; the first: {loaded.broken[0]} "
+                "Build the pack again."
             )
 
 
@@ -205,91 +171,12 @@ def _context() -> multiprocessing.context.BaseContext:
     return context
 
 
-class _Loaded(NamedTuple):
-    batch: Batch
-    broken: list[str]
-    after: list[int]
+def _is_death(error: Exception) -> bool:
+    """Whether a worker is gone: torch says so, or the pipe breaks through which it hands over memory."""
+    text = str(error)
+    passed_on = text.startswith("Caught ")  # raised in a worker that lives
+    return not passed_on and ("DataLoader worker" in text or not isinstance(error, RuntimeError))
 
 
 def _as_it_is(loaded: Any) -> Any:
     return loaded
-
-
-class _Reading(Dataset[_Loaded]):
-    """What each worker does: read, decode and stack what the plan says."""
-
-    def __init__(self, pack: Pack, data: Data, buckets: tuple[Size, ...], seed: int) -> None:
-        self.pack, self.data, self.buckets, self.seed = pack, data, buckets, seed
-        self.reader = PackReader(pack, buckets, ("latent.npy" if data.latents else "image",))
-
-    def __getitem__(self, planned: Any) -> _Loaded:
-        visits, after = planned
-        pictures: list[Picture] = []
-        ids: list[str] = []
-        broken: list[str] = []
-        for shard, row, epoch in zip(visits.shard, visits.row, visits.epoch, strict=True):
-            try:
-                key, picture = self._picture(visits.bucket, int(shard), int(row), int(epoch))
-            except MashbillError as error:
-                broken.append(str(error))
-                continue
-            pictures.append(picture)
-            ids.append(key)
-        return _Loaded(self._batch(pictures, ids, self.buckets[visits.bucket]), broken, after)
-
-    def _picture(self, bucket: int, shard: int, row: int, epoch: int) -> tuple[str, Picture]:
-        key, members = self.reader.read(bucket, shard, row)
-        location = self.pack.location / self.pack.shards[shard].name
-        fields = sidecar(members["json"], key, location)
-        try:
-            return key, self._fitted(members, fields, self.buckets[bucket], f"{self.seed}:{epoch}:{key}")
-        except (KeyError, TypeError, ValueError) as error:
-            raise MashbillError(
-                f"the .json of sample {key} of {location.url} is not what a pack writes "
-                f"({type(error).__name__}: {error})."
-            ) from error
-        except MashbillError as error:
-            raise MashbillError(f"sample {key} of {location.url} {error}.") from error
-
-    def _fitted(self, members: dict[str, bytes], fields: dict[str, Any], bucket: Size, visit: str) -> Picture:
-        texts = [str(text) for text in fields.get("captions") or [fields["caption"] or ""]]
-        size = sidecar_size(fields)
-        flipped = is_flipped(texts, self.data, visit)
-        pixels: NDArray[Any]
-        if self.data.latents:
-            pixels = latent(members["latent.npy"], bucket, self.pack)
-        else:
-            pixels = decoded(members["image"], size, bucket, flipped)
-        crop = fields.get("crop")
-        original = fields.get("original_width"), fields.get("original_height")
-        return Picture(
-            pixels=pixels,
-            caption=chosen_caption(texts, self.data, visit),
-            original_size=None if None in original else original,
-            crop=box_in_source(tuple(crop), size, bucket) if crop else None,
-            flipped=flipped,
-        )
-
-    def _batch(self, pictures: list[Picture], ids: list[str], bucket: Size) -> Batch:
-        pixels = [picture.pixels for picture in pictures]
-        return Batch(
-            images_BCHW=None if self.data.latents else _images(pixels, bucket),
-            latents_BCHW=torch.from_numpy(np.stack(pixels)) if self.data.latents and pixels else None,
-            captions=[picture.caption for picture in pictures],
-            sample_ids=ids,
-            bucket=bucket,
-            original_sizes=[picture.original_size for picture in pictures],
-            crops=[picture.crop for picture in pictures],
-            flipped=[picture.flipped for picture in pictures],
-        )
-
-
-def _images(pixels: list[NDArray[np.uint8]], bucket: Size) -> Tensor:
-    """float32 [B, 3, H, W] in [-1, 1]."""
-    images_BCHW = np.empty((len(pixels), 3, bucket[1], bucket[0]), np.float32)
-    for image_CHW, picture_HWC in zip(images_BCHW, pixels, strict=True):
-        for channel in range(3):  # a plane at a time, while it is in the cache: a third less than a transpose
-            image_CHW[channel] = picture_HWC[:, :, channel]
-        image_CHW /= 127.5
-        image_CHW -= 1
-    return torch.from_numpy(images_BCHW)

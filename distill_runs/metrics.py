@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,10 +27,10 @@ class Metrics:
         """Open the rows of ``folder``; those after ``step`` are forgotten: they are taken again."""
         self.folder = folder
         self.rows = [row for row in _rows(folder / "metrics.jsonl") if row["step"] <= step]
-        self._log = (folder / "metrics.jsonl").open("w")
-        for row in self.rows:
-            self._log.write(json.dumps(row) + "\n")
-        self._log.flush()
+        kept = folder / ".metrics.jsonl"
+        kept.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        os.replace(kept, folder / "metrics.jsonl")
+        self._log = (folder / "metrics.jsonl").open("a")
         self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1, flush_secs=10)
 
     def add(self, row: Row) -> None:

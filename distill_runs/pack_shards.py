@@ -15,6 +15,7 @@ from distill_runs.buckets import Size, nearest_bucket
 from distill_runs.packs import Pack, Shard
 from store.errors import MashbillError
 from store.location import Location
+from store.parquet import read_table
 from store.tar import Member, walk
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
@@ -36,7 +37,7 @@ class ShardIndex:
 class PackReader:
     """Reads samples by their place in the pack's plan; local, or by byte ranges of a remote store.
 
-    A shard that is not local is fetched whole, once, to find out where its samples lie.
+    A remote shard without a file of places is read through once to find out where its samples lie.
     """
 
     def __init__(self, pack: Pack, buckets: Sequence[Size], wanted: tuple[str, ...]) -> None:
@@ -61,7 +62,7 @@ class PackReader:
         ranges = [(int(o), int(s)) for o, s in (index.members[name][number] for name in names)]
         try:
             data = location.read_ranges(ranges)
-        except OSError as error:
+        except (OSError, MashbillError) as error:
             raise MashbillError(f"sample {key} of {location.url} cannot be read ({error}).") from error
         return key, dict(zip(("json", *self.wanted), data, strict=True))
 
@@ -72,8 +73,7 @@ class PackReader:
                 return name
         there = ", ".join(sorted(n for n, places in index.members.items() if places[number, 0] >= 0))
         raise MashbillError(
-            f"sample {index.keys[number]} of {location.url} has no .{choices[0]} (it has: {there}). "
-            "Build the pack again."
+            f"sample {index.keys[number]} of {location.url} has no .{choices[0]} (it has: {there})."
         )
 
     def _index(self, shard: int, entry: Shard, location: Location) -> ShardIndex:
@@ -92,30 +92,44 @@ class PackReader:
 
 
 def read_index(location: Location, entry: Shard, buckets: Sequence[Size]) -> ShardIndex:
-    """Walk the headers of a shard.
+    """From the file beside the shard, or by walking its headers where there is none.
 
     Raises:
         MashbillError: it is missing, no tar, cut, or holds other samples than ``pack.json`` says.
     """
     try:
-        members = list(_walk(location))
+        found = _listed(location.parent / entry.places) if entry.places else _walked(location, entry)
     except OSError as error:
-        raise MashbillError(
-            f"shard {location.url} cannot be read ({error}). Copy it again or build it again."
-        ) from error
-    keys, places = _grouped(members)
+        raise MashbillError(f"shard {location.url} cannot be read ({error}).") from error
+    keys, places, sizes = found
     if len(keys) != entry.samples:
         raise MashbillError(
-            f"shard {location.url} holds {len(keys)} samples; pack.json expects {entry.samples}. "
-            "Build it again."
+            f"shard {location.url} holds {len(keys)} samples; pack.json expects {entry.samples}."
         )
-    if len(entry.sizes) == 1:
-        bucket_of = np.full(len(keys), nearest_bucket(next(iter(entry.sizes)), buckets))
-    else:
-        bucket_of = np.array([nearest_bucket(size, buckets) for size in _sizes(location, keys, places)])
+    chosen = {size: nearest_bucket(size, buckets) for size in set(sizes)}
+    bucket_of = np.array([chosen[size] for size in sizes])
     rows = [np.flatnonzero(bucket_of == bucket) for bucket in range(len(buckets))]
     _check_rows(location, entry, buckets, rows)
     return ShardIndex(keys, places, rows)
+
+
+Places = dict[str, NDArray[np.int64]]
+
+
+def _listed(file: Location) -> tuple[list[str], Places, list[Size]]:
+    table = read_table(file)
+    numbers = {name: table[name].fill_null(-1).to_numpy() for name in table.column_names if name != "key"}
+    kinds = [name.removesuffix("_offset") for name in numbers if name.endswith("_offset")]
+    places = {kind: np.stack([numbers[f"{kind}_offset"], numbers[f"{kind}_size"]], axis=1) for kind in kinds}
+    sizes = zip(numbers["width"].tolist(), numbers["height"].tolist(), strict=True)
+    return table["key"].to_pylist(), places, list(sizes)
+
+
+def _walked(location: Location, entry: Shard) -> tuple[list[str], Places, list[Size]]:
+    keys, places = _grouped(_walk(location))
+    if len(entry.sizes) == 1:
+        return keys, places, [next(iter(entry.sizes))] * len(keys)
+    return keys, places, _sizes(location, keys, places)
 
 
 def _walk(location: Location) -> list[Member]:
@@ -140,10 +154,16 @@ def _sizes(location: Location, keys: Sequence[str], places: dict[str, NDArray[np
     table = places.get("json", np.full((len(keys), 2), -1, np.int64))
     if (table[:, 0] < 0).any():
         key = keys[int(np.argmin(table[:, 0]))]
-        raise MashbillError(f"sample {key} of {location.url} has no .json. Build the pack again.")
+        raise MashbillError(f"sample {key} of {location.url} has no .json.")
     ranges = [(int(offset), int(size)) for offset, size in table]
     fields = zip(keys, location.read_ranges(ranges), strict=True)
-    return [sidecar_size(sidecar(data, key, location)) for key, data in fields]
+    try:
+        return [sidecar_size(sidecar(data, key, location)) for key, data in fields]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MashbillError(
+            f"shard {location.url} holds a .json that is not what a pack writes "
+            f"({type(error).__name__}: {error})."
+        ) from error
 
 
 def sidecar(data: bytes, key: str, location: Location) -> dict[str, Any]:
@@ -152,12 +172,10 @@ def sidecar(data: bytes, key: str, location: Location) -> dict[str, Any]:
         found = json.loads(data)
     except ValueError as error:
         raise MashbillError(
-            f"the .json of sample {key} of {location.url} cannot be read ({error}). Build the pack again."
+            f"the .json of sample {key} of {location.url} cannot be read ({error})."
         ) from error
     if not isinstance(found, dict):
-        raise MashbillError(
-            f"the .json of sample {key} of {location.url} is no object. Build the pack again."
-        )
+        raise MashbillError(f"the .json of sample {key} of {location.url} is no object.")
     return found
 
 
@@ -172,6 +190,4 @@ def _check_rows(
     for size, count in entry.sizes.items():
         expected[nearest_bucket(size, buckets)] += count
     if expected != [len(found) for found in rows]:
-        raise MashbillError(
-            f"shard {location.url} holds images of other sizes than pack.json says. Build it again."
-        )
+        raise MashbillError(f"shard {location.url} holds images of other sizes than pack.json says.")

@@ -77,6 +77,8 @@ class Shard:
     sha256: str
     sizes: dict[Size, int]
     """Samples by ``(width, height)``."""
+    places: str = ""
+    """The file that says where each sample lies; empty where there is none and the tar is walked."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,9 @@ def _parse(location: Location, split: str, index: dict[str, Any], sha256: str) -
         raise UsageError(f"the pack {location.url} has no split {split!r}; it has: {known}.")
     mine = [entry for entry in index["shards"] if entry["name"].rpartition("-")[0] == split]
     shards = tuple(
-        Shard(e["name"], e["samples"], e["bytes"], e["sha256"], _sizes(index, e, location))
+        Shard(
+            e["name"], e["samples"], e["bytes"], e["sha256"], _sizes(index, e, location), e.get("places", "")
+        )
         for e in mine
         if e["samples"]
     )

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from distill_runs.ema import MovingAverage
 from distill_runs.ranks import Ranks
 from distill_runs.settings import AdamW
+from distill_runs.sharding import is_sharded, split_as, whole, wholes
 from store.errors import UsageError
 
 
@@ -32,9 +34,15 @@ class Role:
     optimizer: torch.optim.Optimizer | None = None
     average: MovingAverage | None = None
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the parameters on the CPU, whole; every rank calls this."""
+        return {name: whole(p.detach()).cpu().clone() for name, p in self.net.named_parameters()}
+
     @contextmanager
     def without_sync(self, wanted: bool) -> Iterator[None]:
         """Passes whose gradients stay on this rank: all but the last of an accumulation."""
+        if isinstance(self.trained, FSDPModule):
+            self.trained.set_requires_gradient_sync(not wanted)
         silent = wanted and isinstance(self.trained, DistributedDataParallel)
         with self.trained.no_sync() if silent else nullcontext():  # type: ignore[operator]
             yield
@@ -60,9 +68,11 @@ def trainable(name: str, net: nn.Module, pattern: str, settings: AdamW, ranks: R
         raise UsageError(f"trainable={pattern!r} matches no parameter of the {name} (such as {names}).")
     net.train()
     trained = net
-    if ranks.world_size > 1:
+    if ranks.world_size > 1 and not is_sharded(net):
         devices = [ranks.device] if ranks.device.type == "cuda" else None
-        trained = DistributedDataParallel(net, device_ids=devices, gradient_as_bucket_view=True)
+        trained = DistributedDataParallel(
+            net, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False
+        )  # SD3's buffer of positions is 0.9 GB, and no buffer of the families ever changes
     return Role(name, net, trained, parameters, adamw(parameters, settings))
 
 
@@ -78,17 +88,17 @@ def adamw(parameters: Sequence[nn.Parameter], settings: AdamW) -> torch.optim.Op
     )
 
 
-def gradient_norm(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
-    """The L2 norm of the gradient, scalar float; the gradient is scaled down to ``limit``."""
-    return torch.nn.utils.clip_grad_norm_(parameters, limit)
+def gradient_norm(parameters: Sequence[nn.Parameter], limit: float) -> float:
+    """The L2 norm of the gradient, over all ranks; the gradient is scaled down to ``limit``."""
+    return whole(torch.nn.utils.clip_grad_norm_(parameters, limit)).item()
 
 
 def state_of(roles: dict[str, Role]) -> dict[str, Any]:
-    """What a checkpoint keeps of every role that is trained."""
+    """What a checkpoint keeps of every role that is trained, whole; every rank calls this."""
     return {
         name: {
-            "net": role.net.state_dict(),
-            "optimizer": role.optimizer.state_dict(),
+            "net": wholes(role.net.state_dict()),
+            "optimizer": _optimizer_state(role.optimizer),
             "average": role.average.state_dict() if role.average else None,
         }
         for name, role in roles.items()
@@ -96,13 +106,29 @@ def state_of(roles: dict[str, Role]) -> dict[str, Any]:
     }
 
 
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    state = optimizer.state_dict()
+    return {**state, "state": {index: wholes(kept) for index, kept in state["state"].items()}}
+
+
+def _split_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """A whole state, its tensors split as the parameters are that they belong to."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    split = {
+        index: {n: split_as(t, parameters[index]) if t.ndim else t for n, t in kept.items()}
+        for index, kept in state["state"].items()
+    }
+    return {**state, "state": split}
+
+
 def restore(roles: dict[str, Role], state: dict[str, Any]) -> None:
     """Set every trained role to what ``state_of`` gave; an optimizer that is None stays new."""
     for name, kept in state.items():
         role = roles[name]
-        role.net.load_state_dict(kept["net"])
+        now = role.net.state_dict()
+        role.net.load_state_dict({n: split_as(tensor, now[n]) for n, tensor in kept["net"].items()})
         assert role.optimizer is not None
         if kept["optimizer"] is not None:
-            role.optimizer.load_state_dict(kept["optimizer"])
+            role.optimizer.load_state_dict(_split_optimizer_state(role.optimizer, kept["optimizer"]))
         if role.average is not None:
             role.average.load_state_dict(kept["average"])

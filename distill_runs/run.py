@@ -93,18 +93,17 @@ class UnderWay:
         bar = tqdm(
             total=run.steps, initial=counts.step, desc=run.name, unit="step", disable=not self.progress
         )
-        window: list[dict[str, float]] = []
         mark, samples = time.perf_counter(), counts.samples
         self._tell()
         with bar:
             while counts.step < run.steps:
-                window.append(self.trainer.step())
+                self.trainer.step()
                 bar.update()
                 if counts.step % run.log_every == 0 or counts.step in (1, run.steps):
                     now = time.perf_counter()
                     speed = (counts.samples - samples) / (now - mark)
-                    row = self._log(window, speed)
-                    window, mark, samples = [], now, counts.samples
+                    row = self._log(speed)
+                    mark, samples = now, counts.samples
                     bar.set_postfix(
                         {k.removeprefix("loss/"): f"{v:.4f}" for k, v in row.items() if "loss/" in k}
                     )
@@ -120,17 +119,22 @@ class UnderWay:
                 self.validation.choose(self.trainer, loss)
             if self.metrics:
                 self.metrics.add({"step": step, "validation/loss": loss})
-        if run.samples.every and step % run.samples.every == 0 and self.ranks.first:
-            self._draw(step)
+        if run.samples.every and step % run.samples.every == 0 and (self.ranks.first or run.sharded):
+            with self.trainer.evaluated(self.trainer.roles["student"]):
+                images = self._pictures(self.model)
+            if self.ranks.first:
+                save_strip(self._strip(step), images)
         if step % run.checkpoint_every == 0 or last:
             self.trainer.save()
             self._tell()
 
-    def _log(self, window: Sequence[dict[str, float]], samples_per_second: float) -> Row:
-        """A row: means over the steps since the last one and over ranks."""
+    def _log(self, samples_per_second: float) -> Row:
+        """A row: means over the steps since the last one and over ranks; samples left out are all ranks'."""
+        window, self.trainer.window = self.trainer.window, []
         names = sorted({name for measured in window for name in measured})
         means = [sum(m.get(n, 0.0) for m in window) / sum(n in m for m in window) for n in names]
-        shared = self.ranks.mean(torch.tensor(means, dtype=torch.float64)).tolist()
+        means.append(self.trainer.skipped * self.ranks.world_size)
+        *shared, skipped = self.ranks.mean(torch.tensor(means, dtype=torch.float64)).tolist()
         counts, stage = self.trainer.counts, self.run.stage_at(self.trainer.counts.step - 1)
         rates = {
             f"learning_rate/{settings.name}": settings.rate(stage[1] + 1, stage[0].steps)
@@ -141,7 +145,7 @@ class UnderWay:
             **dict(zip(names, shared, strict=True)),
             **rates,
             "bad_updates": counts.bad,
-            "skipped_samples": self.trainer.skipped,
+            "skipped_samples": round(skipped),
             "samples_per_second": round(samples_per_second, 3),
         }
         if self.metrics:
@@ -164,9 +168,9 @@ class UnderWay:
         return list(found)[: wanted.count]
 
     @torch.no_grad()
-    def pictures(self) -> torch.Tensor:
-        """The prompts' pictures by the student, or its average: float32 [B, 3, H, W] in [-1, 1]."""
-        run, model, student = self.run, self.model, self.trainer.roles["student"]
+    def _pictures(self, model: Model) -> torch.Tensor:
+        """The prompts' pictures by the model's denoiser as it stands: float32 [B, 3, H, W] in [-1, 1]."""
+        run = self.run
         width, height = self.packs[-1].buckets(run.stages[-1].data)[0]
         factor, channels = model.vae_facts["factor"], model.vae_facts["channels"]
         shape = (len(self.prompts), channels, height // factor, width // factor)
@@ -174,37 +178,39 @@ class UnderWay:
         shift = model.pipeline.scheduler.config.get("shift") or 1.0
         times = even_times(model.schedule, run.samples.steps, shift)
         condition = model.encode(self.prompts)
-        with self.trainer.evaluated(student):
-            predict = model.guided(student.net, condition, self.trainer.null, run.samples.guidance_scale)
-            return model.images(sample(predict, start, model.schedule, times)).cpu()
+        predict = model.guided(model.net, condition, self.trainer.null, run.samples.guidance_scale)
+        return model.images(sample(predict, start, model.schedule, times)).cpu()
 
-    def _draw(self, step: int) -> torch.Tensor:
-        images = self.pictures()
-        save_strip(self.folder / "samples" / f"step-{step:08d}.png", images)
-        return images
+    def _strip(self, step: int) -> Path:
+        return self.folder / "samples" / f"step-{step:08d}.png"
 
     def finish(self) -> dict[str, Any]:
         """The model, the pictures and the summary; rank 0 makes them and all ranks return the summary."""
-        summary = self._finish() if self.ranks.first else None
+        weights, saved = self.trainer.final_weights()
+        summary = self._finish(weights, saved) if self.ranks.first else None
         return dict(self.ranks.of_first(summary))
 
-    def _finish(self) -> dict[str, Any]:
-        run, trainer = self.run, self.trainer
+    def _finish(self, weights: dict[str, torch.Tensor], saved: str) -> dict[str, Any]:
+        run, model = self.run, self.model
         assert self.metrics is not None
-        saved = trainer.use_final_weights()
-        title = f"{run.name}, {saved}"
-        draw_grid(self.folder / "samples.png", self._draw(run.steps), self.prompts, title)
+        if run.sharded:  # a network that is split cannot be saved by its pipeline
+            model = load_model(run.student, run.student_revision)
+            model.to(self.ranks.device, torch.float32)
+        model.net.load_state_dict(weights, strict=False)
+        images = self._pictures(model)
+        save_strip(self._strip(run.steps), images)
+        draw_grid(self.folder / "samples.png", images, self.prompts, f"{run.name}, {saved}")
         draw_over_time(self.folder / "samples_over_time.png", self.folder / "samples", self.prompts)
         self.metrics.close()
         draw_curves(self.folder / "curves.png", self.metrics, run.name)
         summary = self._summary(saved)
-        self.model.save(self.folder / "model")
-        (self.folder / "model" / "README.md").write_text(model_card(run, self.model, summary, self.place))
+        model.save(self.folder / "model")
+        (self.folder / "model" / "README.md").write_text(model_card(run, model, summary, self.place))
         (self.place.location / "summary.json").write_json(summary)
         return summary
 
     def _summary(self, saved: str) -> dict[str, Any]:
-        run, counts, trainer = self.run, self.trainer.counts, self.trainer
+        run, counts, chosen = self.run, self.trainer.counts, self.trainer.chosen
         assert self.metrics is not None
         losses = {n: self.metrics.column(n)[1] for n in self.metrics.names if "loss" in n}
         return {
@@ -220,9 +226,9 @@ class UnderWay:
             "samples_seen": counts.samples,
             "updates": counts.updates,
             "bad_updates": counts.bad,
-            "skipped_samples": trainer.skipped,
+            "skipped_samples": int(self.metrics.column("skipped_samples")[1][-1]),
             "losses": {name: {"first": c[0], "last": c[-1], "lowest": min(c)} for name, c in losses.items()},
-            "chosen": {"step": trainer.chosen.step, "loss": trainer.chosen.loss} if trainer.chosen else None,
+            "chosen": {"step": chosen.step, "loss": chosen.loss} if chosen else None,
             "num_parameters": sum(p.numel() for p in self.model.net.parameters()),
             "world_size": self.ranks.world_size,
             "num_threads": torch.get_num_threads(),

@@ -149,6 +149,8 @@ class Run:
     precision: Precision = "float32"
     """Of the denoisers' arithmetic; weights, averages, losses and schedules are float32."""
     gradient_checkpointing: bool = False
+    sharded: bool = False
+    """Split every trained network over the ranks (FSDP2) rather than repeat it (DDP)."""
     seed: int = 0
     log_every: int = 10
     checkpoint_every: int = 500

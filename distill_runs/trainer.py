@@ -25,6 +25,7 @@ from distill_runs.packs import Pack
 from distill_runs.ranks import Ranks
 from distill_runs.roles import Role, gradient_norm, restore, state_of, trainable
 from distill_runs.settings import Run, Stage
+from distill_runs.sharding import shard
 from store.errors import MashbillError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -41,8 +42,6 @@ class Counts:
     bad: int = 0
     """Updates left out for a gradient that was not finite."""
     bad_in_a_row: int = 0
-    skipped: int = 0
-    """Broken samples left out by this rank, in stages before this one."""
     samples: int = 0
     """Visits of samples, over all ranks."""
 
@@ -78,12 +77,18 @@ class Trainer:
         """``packs``: the pack of each stage. The model's parts are moved to the rank's device."""
         self.run, self.model, self.packs, self.folder, self.ranks = run, model, packs, folder, ranks
         self.counts = Counts()
+        self.skipped_before = 0
+        """Broken samples that this rank left out in stages before this one."""
+        self.window: list[dict[str, float]] = []
+        """What the steps since the last row of metrics measured; part of the checkpoints."""
         self.noise = torch.Generator().manual_seed(_seed(run.seed, ranks.rank))
         torch.manual_seed(_seed(run.seed, ranks.rank))
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=run.precision == "float16")
         model.to(ranks.device, DTYPES[run.precision])
         if run.gradient_checkpointing:
             model.net.enable_gradient_checkpointing()  # type: ignore[operator]
+        if run.sharded:
+            shard(model.net)
         self.null = model.encode([""])
         self.average = MovingAverage(model.net, run.ema.decay, run.ema.warm) if run.ema else None
         self.chosen: Chosen | None = None
@@ -106,8 +111,10 @@ class Trainer:
         finished = self.counts.step >= self.run.steps
         stage, at = self.run.stage_at(self.counts.step - 1 if finished else self.counts.step)
         begins = at == 0 and not finished
+        self.window, self.skipped_before = own["window"], own["skipped_before"]
         self._enter(stage, None if begins else own["cursor"])
         if begins:  # its optimizers are new; the stage before left the networks and the average
+            self.skipped_before += own["cursor"]["skipped"]
             restore(self.roles, {name: {**kept, "optimizer": None} for name, kept in shared["roles"].items()})
             self._begin(stage)
         else:
@@ -117,7 +124,8 @@ class Trainer:
         return _going_on(self.counts.step, world_size, self.ranks.world_size)
 
     def step(self) -> dict[str, float]:
-        """Take a step; the loss terms and gradient norms of its last updates, by role and name.
+        """Take a step; the loss terms and gradient norms of its last updates, by role and name. Updates that
+        were left out are not among them.
 
         Raises:
             MashbillError: too many gradients in a row were not finite, or memory ran out.
@@ -136,6 +144,7 @@ class Trainer:
                 raise
             raise MashbillError(self._out_of_memory(stage)) from error
         self.counts.step += 1
+        self.window.append(measured)
         return measured
 
     def save(self) -> None:
@@ -146,13 +155,15 @@ class Trainer:
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state() if self.ranks.device.type == "cuda" else None,
             "cursor": self.loader.cursor(),
+            "skipped_before": self.skipped_before,
+            "window": self.window,
         }
-        save_checkpoint(self.folder, self.counts.step, self._shared, own, self.ranks)
+        save_checkpoint(self.folder, self.counts.step, self._shared(), own, self.ranks)
 
     @property
     def skipped(self) -> int:
         """Broken samples that this rank left out so far."""
-        return self.counts.skipped + (self.loader.skipped if self.loader else 0)
+        return self.skipped_before + (self.loader.skipped if self.loader else 0)
 
     def stop(self) -> None:
         """End the processes that read ahead."""
@@ -169,19 +180,14 @@ class Trainer:
             finally:
                 role.net.train()
 
-    def use_final_weights(self) -> str:
-        """Set the student to the weights that are kept of the run, for good; says which they are."""
+    def final_weights(self) -> tuple[dict[str, Tensor], str]:
+        """The weights that are kept of the run, whole, and which they are; every rank calls this."""
         student = self.roles["student"]
-        average, student.average = student.average, None
+        kind = "average" if student.average else "weights"
         if self.chosen is not None:
-            student.net.load_state_dict(self.chosen.weights, strict=False)
-            return (
-                f"{'average' if average else 'weights'} of step {self.chosen.step}, chosen by validation loss"
-            )
-        if average is not None:
-            average.copy_to(student.net)
-            return f"average after {self.counts.step} steps"
-        return f"weights after {self.counts.step} steps"
+            return self.chosen.weights, f"{kind} of step {self.chosen.step}, chosen by validation loss"
+        with self.evaluated(student):
+            return student.weights(), f"{kind} after {self.counts.step} steps"
 
     def _shared(self) -> dict[str, Any]:
         return {
@@ -194,7 +200,7 @@ class Trainer:
     def _enter(self, stage: Stage, cursor: dict[str, Any] | None) -> None:
         """The roles, optimizers and data of a stage."""
         if self.loader is not None:
-            self.counts.skipped += self.loader.skipped
+            self.skipped_before += self.loader.skipped
             self.loader.close()
         student = trainable(
             "student", self.model.net, stage.trainable, stage.optimizer("student"), self.ranks
@@ -226,12 +232,13 @@ class Trainer:
             assert role.optimizer is not None
             self.scaler.unscale_(role.optimizer)
             limit = stage.optimizer(role.name).max_grad_norm
-            measured[f"grad_norm/{role.name}"] = gradient_norm(role.parameters, limit).item()
-        if self._finite(measured):
+            measured[f"grad_norm/{role.name}"] = gradient_norm(role.parameters, limit)
+        finite = self._finite(measured)
+        if finite:
             for role in roles:
                 self._take(role, stage, at)
         self.scaler.update()
-        return measured
+        return measured if finite else {}
 
     def _backward(
         self, turn: Turn, roles: Sequence[Role], stage: Stage, at: int, last: bool

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 
 from distill_runs.loader import Loader
-from distill_runs.packs import Pack
+from distill_runs.packs import Pack, check_pack
 from distill_runs.trainer import Chosen, Trainer
 
 
@@ -18,6 +19,7 @@ class Validation:
         """``pack``: the ``validation`` split. Its first samples in the run's shuffled order are taken."""
         run, ranks = trainer.run, trainer.ranks
         data = replace(run.stages[-1].data, split="validation", captions="first", flip=0.0)
+        check_pack(pack, data, trainer.model.vae_facts, ranks.world_size)
         wanted = min(run.validation.samples, pack.samples)
         self.batches = max(1, wanted // (data.batch_size * ranks.world_size))
         self.pack, self.data = pack, data
@@ -38,8 +40,9 @@ class Validation:
 
     def choose(self, trainer: Trainer, loss: float) -> None:
         """Remember the weights where their loss is the lowest so far."""
-        if trainer.chosen is None or loss < trainer.chosen.loss:
+        lowest = trainer.chosen.loss if trainer.chosen else math.inf
+        if loss < lowest:  # never where it is not a number
             student = trainer.roles["student"]
             with trainer.evaluated(student):
-                weights = {n: p.detach().cpu().clone() for n, p in student.net.named_parameters()}
+                weights = student.weights()
             trainer.chosen = Chosen(trainer.counts.step, loss, weights)

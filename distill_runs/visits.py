@@ -24,7 +24,7 @@ from distill_runs.packs import Shard
 WINDOW_SHARDS = 8
 """Shards that are shuffled together: with a shard of 1,000 samples, each is drawn from 8,000 others."""
 WINDOWS_KEPT = 64
-"""Orders of windows held at once, over all buckets; each is 12 bytes a sample."""
+"""Orders of windows held at once, over all buckets; each is 16 bytes a sample."""
 
 Ints = NDArray[np.int64]
 

@@ -1,4 +1,4 @@
-"""``python -m tinyworld make FOLDER`` and ``python -m tinyworld serve FOLDER``."""
+"""``python -m tinyworld make FOLDER``, ``serve FOLDER`` and ``train NAME --out FOLDER``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 from store.errors import MashbillError, UsageError
 from tinyworld.crawl import DEFAULT_BASE_URL, DEFAULT_PORT, make_crawl
+from tinyworld.gallery import draw_gallery
 from tinyworld.kinds import MIN_SAMPLES
 from tinyworld.server import CrawlServer
+from tinyworld.train import NAMES
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -27,11 +29,27 @@ def _parser() -> argparse.ArgumentParser:
         "--base-url", default=DEFAULT_BASE_URL, help=f"where it will be served ({DEFAULT_BASE_URL})"
     )
     make.add_argument("--workers", type=int, default=2, help="processes that draw (default 2)")
+    gallery = commands.add_parser("draw", help="draw scenes with true captions: NAME.jpg and NAME.txt")
+    gallery.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder")
+    gallery.add_argument("--samples", type=int, default=30_000, help="scenes (default 30000)")
+    gallery.add_argument("--size", type=int, default=256, help="pixels of both sides (default 256)")
+    gallery.add_argument("--seed", type=int, default=0, help="of the first scene (default 0)")
+    gallery.add_argument("--workers", type=int, default=2, help="processes that draw (default 2)")
+    start = commands.add_parser("start", help="an untrained text-to-image pipeline, to be trained by distill")
+    start.add_argument("family", choices=("unet", "pixart", "sd3"))
+    start.add_argument("folder", type=Path, metavar="FOLDER", help="where to write it")
+    start.add_argument("--seed", type=int, default=0, help="of its random weights (default 0)")
     serve = commands.add_parser("serve", help="serve FOLDER/www on 127.0.0.1 until interrupted")
     serve.add_argument("folder", type=Path, metavar="FOLDER", help="a folder that make has written")
     serve.add_argument(
         "--port", type=int, default=DEFAULT_PORT, help=f"0: any free one (default {DEFAULT_PORT})"
     )
+    train = commands.add_parser("train", help="train one of the tiny models from a seed")
+    train.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    train.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder for the model")
+    train.add_argument("--steps", type=int, help="optimizer steps (default: as the shipped model had)")
+    train.add_argument("--seed", type=int, default=0, help="another seed, other weights (default 0)")
+    train.add_argument("--cache", type=Path, metavar="FOLDER", help="keep drawn images for the next training")
     return parser
 
 
@@ -44,6 +62,18 @@ def main(arguments: list[str] | None = None) -> int:
                 options.folder, options.samples, options.seed, options.base_url, options.workers
             )
             print(f"{crawl.table}: {crawl.samples} rows, to be served at {crawl.base_url}")
+        elif options.command == "draw":
+            draw_gallery(options.folder, options.samples, options.size, options.seed, options.workers)
+            print(f"{options.folder}: {options.samples} scenes of {options.size}x{options.size} pixels")
+        elif options.command == "start":
+            from tinyworld.train.pipelines import write_untrained  # imports torch and diffusers: seconds
+
+            write_untrained(options.family, options.folder, options.seed)
+            print(f"{options.folder}: an untrained {options.family} pipeline")
+        elif options.command == "train":
+            from tinyworld.train.jobs import run  # torch is wanted here and nowhere else
+
+            print(run(options.name, options.out, options.steps, options.seed, options.cache))
         else:
             _serve(options.folder, options.port)
     except MashbillError as error:

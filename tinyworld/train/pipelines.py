@@ -30,9 +30,12 @@ from transformers import (
     T5Tokenizer,
 )
 
-GRID = 8
-"""Latent cells per side: 64 pixels by a VAE of factor 8."""
+GRID = 16
+"""Latent cells per side: 64 pixels by a VAE of factor 4."""
+PATCH = 2
 GROUPS = 8
+MODELS = Path(__file__).parents[1] / "models"
+"""The trained parts, as they are shipped."""
 
 
 def untrained_unet(models: Path) -> StableDiffusionPipeline:
@@ -74,7 +77,7 @@ def untrained_pixart(models: Path) -> PixArtSigmaPipeline:
     text = T5EncoderModel.from_pretrained(models / "t5")
     transformer = PixArtTransformer2DModel(
         sample_size=GRID,
-        patch_size=1,
+        patch_size=PATCH,
         in_channels=4,
         out_channels=8,
         num_layers=6,
@@ -101,7 +104,7 @@ def untrained_sd3(models: Path) -> StableDiffusion3Pipeline:
     third = T5EncoderModel.from_pretrained(models / "t5")
     transformer = SD3Transformer2DModel(
         sample_size=GRID,
-        patch_size=1,
+        patch_size=PATCH,
         in_channels=16,
         out_channels=16,
         num_layers=6,
@@ -134,7 +137,10 @@ UNTRAINED: dict[str, Callable[[Path], DiffusionPipeline]] = {
 }
 
 
-def write_untrained(family: str, models: Path, folder: Path, seed: int = 0) -> None:
-    """Save the pipeline of a family, its denoiser drawn from the seed, as a stock folder."""
+def write_untrained(family: str, folder: Path, seed: int = 0, models: Path = MODELS) -> None:
+    """Save the pipeline of a family, its denoiser drawn from the seed, as a stock folder.
+
+    ``models``: where its VAE and text encoders lie.
+    """
     torch.manual_seed(seed)
     UNTRAINED[family](models).save_pretrained(folder)

@@ -1,0 +1,64 @@
+"""Networks that are split over the ranks (FSDP2), and their tensors made whole again.
+
+Each role is split on its own: a student, a proxy and heads are trained at different times.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from store.errors import UsageError
+
+BLOCKS = ("transformer_blocks", "down_blocks", "mid_block", "up_blocks")
+"""Where the denoisers of diffusers keep the parts that are gathered one after the other."""
+
+
+def shard(net: nn.Module) -> nn.Module:
+    """Split the parameters of a denoiser over all ranks, block by block, in place.
+
+    Buffers (SD3's position table of 226 million values) stay whole on every rank.
+
+    Raises:
+        UsageError: the network has no blocks that could be split.
+    """
+    parts: list[nn.Module] = []
+    for name in BLOCKS:
+        held = getattr(net, name, None)
+        if held is not None:
+            parts += list(held) if isinstance(held, nn.ModuleList) else [held]
+    if not parts:
+        raise UsageError(f"sharding=true: {type(net).__name__} has none of the blocks {', '.join(BLOCKS)}.")
+    for part in parts:
+        fully_shard(part, reshard_after_forward=True)
+    fully_shard(net, reshard_after_forward=True)  # else the root stays whole after a pass without a gradient
+    return net
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor with all its parts; every rank calls this, and gets it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def split_as(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor split as another is; the same tensor where that one is whole."""
+    if not isinstance(like, DTensor):
+        return tensor
+    whole_one = tensor.to(like.device, like.dtype)
+    return distribute_tensor(whole_one, like.device_mesh, like.placements)
+
+
+def wholes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every tensor made whole, on the CPU where it was split."""
+    return {name: whole(t).cpu() if isinstance(t, DTensor) else t for name, t in tensors.items()}
+
+
+def is_sharded(net: nn.Module) -> bool:
+    return any(isinstance(parameter, DTensor) for parameter in net.parameters())
+
+
+def scalar(value: Tensor) -> float:
+    """The number in a tensor, whole or split."""
+    return float(whole(torch.as_tensor(value)).item())

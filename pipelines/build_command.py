@@ -17,6 +17,7 @@ from pipelines.ray_jobs import Job, arguments_of, is_jobs_address, run_job
 from pipelines.recipe import run_recipe
 from pipelines.settings import apply_settings
 from pipelines.summary import print_build
+from pipelines.trigger_command import after_build
 from store.errors import UsageError
 from store.store import open_store, planned_store
 
@@ -49,6 +50,8 @@ def run_build(options: argparse.Namespace) -> None:
         print(json.dumps(result))
     else:
         print_build(store, result)
+    if not options.dry_run:
+        after_build(store, options.store, dataset.name, options.ray)
 
 
 def _metered(dataset: str, progress: Progress) -> Progress:

@@ -7,17 +7,16 @@ Progress goes to stderr; what a machine reads goes to stdout.
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from pipelines.plan_command import plan_options
+from pipelines.trigger_options import trigger_options
+from pipelines.unexpected import explained
 from store.errors import MashbillError, UsageError
 from store.store import open_store
 
@@ -37,6 +36,13 @@ EXAMPLES = """examples:
   mashbill verify l-pp --store data
   mashbill export l-pp packs --as webdataset --store data
   mashbill distill finetune-tiny --store data --set steps=200
+  mashbill distill finetune-tiny/3f0a --store data
+  mashbill runs --store data
+  mashbill runs l-pp@4f9a --store data
+  mashbill trigger add finetune-tiny --store data --set steps=200
+  mashbill trigger list --store data
+  mashbill trigger --watch --slots 2 --store data
+  mashbill trigger --listen 127.0.0.1:8418 --store data
 """
 
 
@@ -55,31 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        print(f"mashbill: {_explained(error)}", file=sys.stderr)
+        print(f"mashbill: {explained(error)}", file=sys.stderr)
         return 1
     return 0
-
-
-def _explained(error: Exception) -> str:
-    """One message for what no message of ours was made for; the traceback goes to a file."""
-    if isinstance(error, OSError) and error.errno in _DISK:
-        return f"{_DISK[error.errno]} ({error})"
-    with NamedTemporaryFile("w", prefix="mashbill-error-", suffix=".txt", delete=False) as file:
-        traceback.print_exception(error, file=file)
-    return (
-        f"unexpected {type(error).__name__}: {error}. What was finished is kept. "
-        f"This is a defect: please report it with {file.name}"
-    )
-
-
-_DISK = {
-    errno.ENOSPC: "the disk is full; nothing half-written was kept. Free some room and run it again",
-    errno.EDQUOT: "the disk quota is used up. Free some room and run the same command again",
-    errno.EFBIG: "a file would grow over the limit set here (ulimit -f). Raise it and run it again",
-    errno.EROFS: "the disk is read-only. Choose another --store",
-    errno.EACCES: "no permission to read or write there. Choose another --store, or mend its owner",
-    errno.EIO: "the disk reports an error. Check it, then run the same command again",
-}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,9 +123,15 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--as", dest="form", choices=("parquet", "webdataset"), required=True)
 
     trained = add("distill", _distill, "train on a pack")
-    trained.add_argument("recipe", help="finetune-tiny, ... or path/to/file.py:function")
+    trained.add_argument("recipe", help="finetune-tiny, ..., path/to/file.py:function, or NAME/ID of a run")
     _settable(trained)
+    trained.add_argument("--queued", action="store_true", help="only where the run waits in the queue")
     _json(trained)
+
+    listed = add("runs", _runs, "list training runs; of one, all it stands on")
+    listed.add_argument("name", nargs="?", help="NAME or NAME@VERSION of a dataset, or NAME/ID of a run")
+    _json(listed)
+    trigger_options(add("trigger", _trigger, "start runs when a dataset has a new version"))
     return parser
 
 
@@ -283,11 +273,25 @@ def _distill(options: argparse.Namespace) -> None:
     from pipelines.distill import distill
 
     _check_ray(options.ray)
-    result = distill(open_store(options.store), options.recipe, options.settings)
+    progress = sys.stderr.isatty()
+    store = open_store(options.store)
+    result = distill(store, options.recipe, options.settings, progress, options.queued)
     if options.json:
         print(json.dumps(result))
     else:
         print("\n".join(f"{name}: {value}" for name, value in result.items()))
+
+
+def _runs(options: argparse.Namespace) -> None:
+    from pipelines.runs_command import run_runs
+
+    run_runs(options)
+
+
+def _trigger(options: argparse.Namespace) -> None:
+    from pipelines.trigger_command import run_trigger
+
+    run_trigger(options)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,255 @@
-"""Starts a training run on a pack of the store; the run's folder names what it read."""
+"""Training runs: prepared as a folder that says what was asked, then started, by hand or from the queue."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import re
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from pipelines.recipe import run_recipe
 from pipelines.settings import apply_settings
 from store.digest import fingerprint, settings
 from store.errors import MashbillError, UsageError
+from store.lease import clear_dead
 from store.location import Location
+from store.runs import RunAt, RunState, find_run, run_at
 from store.store import Store
 from store.versions import Version, find_version
 
+NAME = r"[A-Za-z0-9][\w.-]{0,79}(?<!\.json)(?<!\.lease)"
+"""Run names: what is safe as a folder on every filesystem, beside our own files."""
+NEEDED = {"name": str, "dataset": str, "resolution": int, "steps": int}
+LATEST = "latest"
 
-def distill(store: Store, recipe: str, assignments: list[str], progress: bool = True) -> dict[str, Any]:
-    """Train, or find the same run done. Returns its summary and the path of its folder.
 
-    A run is named by its recipe, the dataset version and the pack: the same three are the same run.
+@dataclass(frozen=True)
+class Prepared:
+    """A run that has a folder, and what it takes to start it."""
+
+    run: RunAt
+    recipe: Any
+    """The frozen value that the recipe returned, its dataset pinned to one version."""
+    pack: Location
+
+
+def distill(
+    store: Store, recipe: str, assignments: list[str], progress: bool = True, queued: bool = False
+) -> dict[str, Any]:
+    """Train, or find the same run done. Returns its summary, its id and the path of its folder.
+
+    A run is named by its settings, the dataset version and the pack: the same three are the same run.
+    ``recipe`` may be a run, ``NAME/FINGERPRINT``, which then goes on; with ``queued``, only where it waits
+    in the queue.
     """
-    import distill_runs.recipes
-    from distill_runs.recipe import Finetune
+    if not is_run(recipe):
+        if queued:
+            raise UsageError(f"--queued is for a run, NAME/ID, and {recipe} is a recipe: leave it out")
+        return start(prepare(store, recipe, assignments), progress)
+    if assignments:
+        raise UsageError(f"{recipe} is a run, and its settings are made: leave out --set, or name its recipe")
+    run = find_run(store, recipe)
+    try:
+        prepared = prepared_again(store, run)
+    except MashbillError as error:
+        if queued:
+            _cannot_begin(run, str(error))
+        raise
+    return start(prepared, progress, queued)
 
-    run = run_recipe(recipe, distill_runs.recipes)
-    if not isinstance(run, Finetune):
-        raise UsageError(f"recipe {recipe} returned {type(run).__name__}, expected a Finetune")
-    run = apply_settings(run, assignments)
-    version = find_version(store, run.dataset)
-    run = replace(run, dataset=f"{version.dataset}@{version.version}")
-    pack = pack_for(version, run.resolution)
-    key = {"run": settings(run), "version": version.version, "pack": pack.name}
-    folder = store.runs / run.name / fingerprint(key)
-    if not folder.local:
-        raise MashbillError(f"runs are written to a local disk; the store is at {store.url}")
-    if (folder / "run.json").exists():
-        return _summary(folder, (folder / "run.json").read_json(), reused=True)
+
+def _cannot_begin(run: RunAt, error: str) -> None:
+    """Take a run out of the queue that nobody can start."""
+    with suppress(MashbillError), run.at_work():  # else somebody has begun, and will say how it ended
+        if waits(run):
+            run.tell(replace(run.state(), state="failed", error=error))
+
+
+def is_run(text: str) -> bool:
+    """Whether a word names a run rather than a recipe."""
+    return "/" in text and ".py:" not in text
+
+
+def prepare(
+    store: Store,
+    recipe: str,
+    assignments: list[str],
+    version: Version | None = None,
+    triggered_by: dict[str, Any] | None = None,
+) -> Prepared:
+    """The run of a recipe: its folder with ``run.json``, made here unless it is there already.
+
+    Args:
+        version: read instead of the one the recipe names, of which ``NAME`` and ``NAME@latest`` are the
+            newest now.
+
+    Raises:
+        UsageError: the recipe or a setting is wrong.
+        MashbillError: there is no such dataset version or pack, or the folder holds another run.
+    """
+    value = run_value(recipe, assignments)
+    version = version or find_version(store, value.dataset.removesuffix(f"@{LATEST}"))
+    pinned = replace(value, dataset=f"{version.dataset}@{version.version}")
+    pack = pack_for(version, pinned.resolution)
+    key = {"run": settings(pinned), "version": version.version, "pack": pack.name}
+    run = run_at(store, pinned.name, fingerprint(key))
+    record = key | {
+        "name": pinned.name,
+        "recipe": {
+            "reference": absolute(recipe),
+            "assignments": list(assignments),
+            "dataset": value.dataset,
+        },
+        "dataset": version.dataset,
+        "created": time.time(),
+        "triggered_by": triggered_by,
+    }
+    if not run.create(record):
+        _check_same(run)
+    return Prepared(run, pinned, pack)
+
+
+def prepared_again(store: Store, run: RunAt) -> Prepared:
+    """A run that is there, from what its record says was asked.
+
+    Raises:
+        MashbillError: its recipe no longer gives this run.
+    """
+    record = run.record()
+    asked, pinned = record["recipe"], f"dataset={record['dataset']}@{record['version']}"
+    value = run_value(asked["reference"], [*asked["assignments"], pinned])
+    key = {"run": settings(value), "version": record["version"], "pack": record["pack"]}
+    if fingerprint(key) != run.fingerprint:
+        changed = [n for n, now in settings(value).items() if record["run"].get(n) != now]
+        raise MashbillError(
+            f"recipe {asked['reference']} no longer gives run {run.id}: it has another "
+            f"{', '.join(changed) or 'pack'}. Restore it, or start what it gives now: mashbill distill "
+            f"{asked['reference']}"
+        )
+    version = find_version(store, f"{record['dataset']}@{record['version']}")
+    return Prepared(run, value, version.pack(record["pack"]))
+
+
+def start(prepared: Prepared, progress: bool = True, queued: bool = False) -> dict[str, Any]:
+    """Train here and now, or return what an earlier start made.
+
+    Args:
+        queued: only where the run waits in the queue; what the queue starts.
+
+    Raises:
+        MashbillError: another process is at work on the run, it does not wait, or the training failed.
+    """
+    run = prepared.run
+    if (made := run.summary()) is not None:
+        clear_dead(run.location)  # killed between its last word and the end of its lease
+        return _summary(run, made, reused=True)
+    with run.at_work():
+        if (made := run.summary()) is not None:
+            return _summary(run, made, reused=True)
+        state = run.state()
+        if queued and not waits(run):
+            raise MashbillError(
+                f"run {run.id} does not wait in the queue: it is {state.state}. "
+                f"`mashbill distill {run.id}` starts it by hand."
+            )
+        steps = prepared.recipe.steps
+        run.add_start(state.step, queued)
+        run.tell(RunState("running", state.step, steps))
+        made = _told(prepared, progress)
+        run.tell(RunState("done", max(steps, run.state().step), steps))
+    return _summary(run, made, reused=False)
+
+
+def waits(run: RunAt) -> bool:
+    """Whether a run that nobody is at work on is to be started from the queue.
+
+    It was put there and not started since; or it was started from there and died, for the first time or
+    after it had come further than at the start before.
+    """
+    state, starts = run.state(), run.starts()
+    if state.state == "queued":
+        return state.at > 0  # else it was prepared by hand, and is about to start
+    if state.state != "running" or not starts or not starts[-1]["queued"]:
+        return False
+    return len(starts) == 1 or state.step > starts[-1]["step"]
+
+
+def _told(prepared: Prepared, progress: bool) -> dict[str, Any]:
+    """Train, and say how it ended where it did not end well."""
+    run = prepared.run
+    try:
+        return _train(prepared, progress)
+    except KeyboardInterrupt:
+        _end(run, "interrupted", None)
+        raise
+    except MashbillError as error:
+        _end(run, "failed", str(error))
+        raise
+    except Exception as error:
+        _end(run, "failed", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _end(run: RunAt, state: Any, error: str | None) -> None:
+    with suppress(MashbillError, OSError):  # a disk that is full is what the training itself says
+        run.tell(replace(run.state(), state=state, error=error))
+
+
+def _train(prepared: Prepared, progress: bool) -> dict[str, Any]:
+    """The one call of the trainer. Returns the content of ``summary.json``."""
     from distill_runs.finetune import finetune  # imports torch and diffusers: seconds
 
-    return _summary(folder, finetune(run, pack.path, folder.path, progress), reused=False)
+    made = prepared.run.location / "made"
+    made.remove()
+    summary = finetune(prepared.recipe, prepared.pack.path, made.path, progress)
+    for name in made.names():
+        if name != "run.json":
+            (prepared.run.location / name).remove()
+            os.replace((made / name).path, (prepared.run.location / name).path)
+    shutil.rmtree(made.path)
+    (prepared.run.location / "summary.json").write_json(summary)
+    return summary
+
+
+def run_value(recipe: str, assignments: list[str]) -> Any:
+    """What a run recipe returns, with the assignments applied.
+
+    Raises:
+        UsageError: no such recipe, a wrong setting, or what it returns is no run.
+    """
+    import distill_runs.recipes
+
+    value: Any = run_recipe(recipe, distill_runs.recipes)
+    fits = all(isinstance(getattr(value, name, None), kind) for name, kind in NEEDED.items())
+    if isinstance(value, type) or not is_dataclass(value) or not fits:
+        raise UsageError(
+            f"recipe {recipe} returned {type(value).__name__}, expected a run: a frozen dataclass with "
+            f"{', '.join(NEEDED)}"
+        )
+    changed: Any = apply_settings(value, assignments)
+    if not re.fullmatch(NAME, changed.name):
+        raise UsageError(
+            f"recipe {recipe}: name={changed.name!r} cannot name a folder; expected letters, digits, and "
+            ". _ - behind the first"
+        )
+    return changed
+
+
+def absolute(recipe: str) -> str:
+    """A reference to a recipe that holds in every folder."""
+    return os.path.abspath(recipe) if ".py:" in recipe else recipe
+
+
+def _check_same(run: RunAt) -> None:
+    record = run.record()
+    if fingerprint({name: record[name] for name in ("run", "version", "pack")}) != run.fingerprint:
+        raise MashbillError(
+            f"{run.folder} holds another run than its name says: {run.folder}/run.json was changed or "
+            "copied there. Move the folder away, and run the same command again."
+        )
 
 
 def pack_for(version: Version, resolution: int) -> Location:
@@ -57,5 +269,5 @@ def pack_for(version: Version, resolution: int) -> Location:
     return version.pack(min(fits)[1])
 
 
-def _summary(folder: Location, result: dict[str, Any], reused: bool) -> dict[str, Any]:
-    return {"folder": folder.path, "reused": reused} | result
+def _summary(run: RunAt, result: dict[str, Any], reused: bool) -> dict[str, Any]:
+    return {"run": run.id, "folder": run.folder, "reused": reused} | result

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 from urllib.parse import urlsplit
 
 from store.digest import fingerprint
@@ -47,6 +47,7 @@ class Job:
     dataset: str
     recipe: str
     arguments: tuple[str, ...]
+    needs: ClassVar[dict[str, float]] = {}
 
     @property
     def name(self) -> str:
@@ -70,6 +71,47 @@ class Job:
         if self.here or ".py:" not in self.recipe:
             return None
         return Path(self.recipe.rpartition(":")[0]).resolve().parent
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """A queued training run to start on the cluster behind ``address``.
+
+    ``run``: its ``NAME/FINGERPRINT``; ``arguments``: those of ``mashbill distill`` after it. Ray holds the
+    job back until some node has a CPU free for it.
+    """
+
+    address: str
+    run: str
+    arguments: tuple[str, ...]
+    sent: ClassVar[None] = None
+    needs: ClassVar[dict[str, float]] = {"entrypoint_num_cpus": 1}
+
+    @property
+    def name(self) -> str:
+        """The same for the same run."""
+        return f"mashbill-run-{self.run.replace('/', '-')}"
+
+    @property
+    def entrypoint(self) -> str:
+        command = shlex.join(["mashbill", "distill", self.run, "--queued", *self.arguments])
+        here = is_here(self.address)
+        return f"cd {shlex.quote(os.getcwd())} && exec {command}" if here else f"exec {command}"
+
+
+def submit(job: RunJob, log: TextIO) -> str:
+    """Start the job, or find it running; returns its id, and does not wait for its end.
+
+    Raises:
+        MashbillError: the cluster does not answer.
+    """
+    client = _client(job.address)
+    try:
+        job_id = _running(client, job) or _submit(client, job)
+    except (RuntimeError, OSError) as error:
+        raise MashbillError(f"the cluster at {job.address} refused: {error}") from error
+    print(f"job {job_id} on {job.address} trains {job.run}", file=log, flush=True)
+    return job_id
 
 
 def run_job(job: Job, log: TextIO) -> dict[str, Any]:
@@ -149,8 +191,8 @@ def _authorization() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _running(client: Any, job: Job) -> str | None:
-    """The job of this build that has not ended."""
+def _running(client: Any, job: Job | RunJob) -> str | None:
+    """The job of this build or run that has not ended."""
     for found in client.list_jobs():
         name = found.submission_id or ""
         if name.rpartition("-")[0] == job.name and str(found.status.value) in RUNNING:
@@ -158,7 +200,7 @@ def _running(client: Any, job: Job) -> str | None:
     return None
 
 
-def _submit(client: Any, job: Job) -> str:
+def _submit(client: Any, job: Job | RunJob) -> str:
     """Jobs keep their names when they have ended, so a number follows."""
     earlier = sum((j.submission_id or "").rpartition("-")[0] == job.name for j in client.list_jobs())
     end = time.monotonic() + READY_S
@@ -166,9 +208,10 @@ def _submit(client: Any, job: Job) -> str:
         while True:
             try:
                 name = f"{job.name}-{earlier + 1}"
-                return str(
-                    client.submit_job(entrypoint=job.entrypoint, submission_id=name, runtime_env=runtime_env)
+                started = client.submit_job(
+                    entrypoint=job.entrypoint, submission_id=name, runtime_env=runtime_env, **job.needs
                 )
+                return str(started)
             except RuntimeError as error:
                 # A cluster answers some seconds before the part of it that starts jobs does.
                 if "No available agent" not in str(error) or time.monotonic() > end:
@@ -177,7 +220,7 @@ def _submit(client: Any, job: Job) -> str:
 
 
 @contextmanager
-def _sent(job: Job) -> Iterator[dict[str, Any]]:
+def _sent(job: Job | RunJob) -> Iterator[dict[str, Any]]:
     """What goes along with the job: the Python files beside a recipe of one's own."""
     if job.sent is None:
         yield {}

@@ -24,8 +24,10 @@ from typing import Any
 import pytest
 
 from pipelines import ray_jobs
-from pipelines.ray_jobs import Job, _follow, arguments_of
+from pipelines.ray_jobs import Job, RunJob, _follow, arguments_of
 from store.errors import MashbillError, UsageError
+from store.runs import all_runs
+from store.store import open_store
 
 HERE = "http://127.0.0.1:8265"
 THERE = "http://head.example:8265"
@@ -82,6 +84,13 @@ def test_a_recipe_of_ones_own_is_sent_to_another_machine_and_not_to_this(tmp_pat
     assert "build ours.py:ours " in Job(THERE, "ours", recipe, ()).entrypoint
     assert Job(HERE, "ours", recipe, ()).sent is None
     assert f"cd {os.getcwd()} && exec mashbill build {recipe} " in Job(HERE, "ours", recipe, ()).entrypoint
+
+
+def test_the_job_of_a_run_is_named_after_the_run() -> None:
+    arguments = arguments_of(THERE, [], "file:///mnt/store", [])
+    job = RunJob(THERE, "tiny/0123", arguments)
+    assert job.entrypoint == "exec mashbill distill tiny/0123 --queued --store file:///mnt/store"
+    assert job.name == "mashbill-run-tiny-0123"
 
 
 def test_a_store_of_this_machine_is_refused_for_another() -> None:
@@ -266,3 +275,29 @@ def test_what_fails_in_a_job_is_said_here(
     message = done.stderr[done.stderr.rindex("mashbill: ") :]
     assert "nowhere" in message
     assert len(message.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_build_that_is_a_job_starts_its_runs_as_jobs(
+    cluster: tuple[str, dict[str, str]], photos: Any, tmp_path: Path, folder_source: Any, cli: Any
+) -> None:
+    address, environment = cluster
+    house = tmp_path / "house"
+    store = open_store(house, create=True)
+    sets = ["dataset=l-orig", "steps=2", "resolution=8", "batch_size=2", "block_out_channels=8,16"]
+    options = [text for assignment in sets for text in ("--set", assignment)]
+    assert cli("trigger", "add", "finetune-tiny", *options, "--store", house).code == 0
+    line = [MASHBILL, "build", "l-orig", "--store", str(house), *map(str, folder_source(photos.path))]
+    line += ["--set", "pack.resolutions=32", "--ray", address]
+    for _ in range(2):  # the second build finds all done, and nothing new
+        done = subprocess.run(
+            line, env=environment, capture_output=True, text=True, timeout=200, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        (run,) = all_runs(store)
+        end = time.monotonic() + 120
+        while run.state().state in ("queued", "running") and time.monotonic() < end:
+            time.sleep(0.5)
+        assert (run.state().state, run.state().error) == ("done", None), done.stderr
+        assert len(run.starts()) == 1
+    assert f"trains {run.id}" not in done.stderr

@@ -59,7 +59,7 @@ def model_card(run: Run, model: Model, summary: dict[str, Any], place: RunAt) ->
         saved=summary["saved"],
         folder=f"{place.folder}/model",
         prompt=(run.samples.prompts or ("a red circle",))[0].replace('"', "'"),
-        steps=run.samples.steps,
+        steps=run.samples.inference_steps,
         scale=run.samples.guidance_scale,
         student=run.student,
         method=summary["method"],

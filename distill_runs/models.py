@@ -20,6 +20,7 @@ from distill_runs.guidance import guided
 from distill_runs.sampler import Predict
 from distill_runs.schedule import Prediction, RectifiedFlow, Schedule, VariancePreserving
 from store.errors import UsageError
+from store.shipped import shipped
 
 DISTILLED = (
     "lcm",
@@ -66,7 +67,7 @@ class Model:
             "channels": config.latent_channels,
             "factor": 2 ** (len(config.block_out_channels) - 1),
             "scaling_factor": config.scaling_factor,
-            "shift_factor": config.get("shift_factor") or 0.0,
+            "shift_factor": config.get("shift_factor"),
         }
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -97,17 +98,24 @@ class Model:
             latents: Tensor = posterior.mean + posterior.std * noise
         return latents.float()
 
+    @torch.no_grad()
+    def mean_latents(self, images_BCHW: Tensor) -> Tensor:
+        """The means of the VAE's posterior, unscaled: float32 [B, C, h, w], on the CPU."""
+        vae = self.pipeline.vae
+        mean: Tensor = vae.encode(images_BCHW.to(vae.device, vae.dtype)).latent_dist.mean
+        return mean.float().cpu()
+
     def scaled(self, latents_BChw: Tensor) -> Tensor:
         """(z - shift) scale: what the denoiser works on, of unscaled latents."""
         facts = self.vae_facts
-        scaled: Tensor = (latents_BChw - facts["shift_factor"]) * facts["scaling_factor"]
+        scaled: Tensor = (latents_BChw - (facts["shift_factor"] or 0.0)) * facts["scaling_factor"]
         return scaled
 
     @torch.no_grad()
     def images(self, x0_BChw: Tensor) -> Tensor:
         """Pictures of scaled latents: float32 [B, 3, H, W] in [-1, 1]."""
         facts, vae = self.vae_facts, self.pipeline.vae
-        latents = x0_BChw / facts["scaling_factor"] + facts["shift_factor"]
+        latents = x0_BChw / facts["scaling_factor"] + (facts["shift_factor"] or 0.0)
         pictures: Tensor = vae.decode(latents.to(vae.device, vae.dtype)).sample
         return pictures.float().clamp(-1, 1)
 
@@ -142,10 +150,11 @@ def load_model(source: str, revision: str | None = None) -> Model:
     Raises:
         UsageError: there is no such model, or it is none of SD 1.x, PixArt-Sigma and SD3.
     """
+    found = shipped(source)
     try:
-        config = DiffusionPipeline.load_config(source, revision=revision)
+        config = DiffusionPipeline.load_config(found, revision=revision)
         extras = {name: None for name in ("safety_checker", "image_encoder") if config.get(name)}
-        pipeline = DiffusionPipeline.from_pretrained(source, revision=revision, **extras)
+        pipeline = DiffusionPipeline.from_pretrained(found, revision=revision, **extras)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"the model {source!r} cannot be loaded ({error}). Expected the hub id or the folder of a "

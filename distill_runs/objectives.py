@@ -45,8 +45,3 @@ def min_snr_weight(level: Level, gamma: float, prediction: Prediction) -> Tensor
     if prediction == "v":
         return capped_B / (snr_B + 1)
     raise ValueError("min-SNR weights are of variance preserving schedules; a flow has none")
-
-
-def epsilon_loss(predicted_BCHW: Tensor, epsilon_BCHW: Tensor) -> Tensor:
-    """``denoising_loss`` with epsilon as its target."""
-    return denoising_loss(predicted_BCHW, epsilon_BCHW)

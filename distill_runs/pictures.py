@@ -23,26 +23,6 @@ CAPTION_CHARACTERS = 30
 CAPTION_LINES = 5
 
 
-def draw_loss(path: Path, steps: Sequence[float], losses: Sequence[float], title: str) -> None:
-    """Each logged loss as a dot, their running mean as the line; logarithmic from top to bottom."""
-    figure = Figure(figsize=(7.5, 4.2), dpi=130, layout="constrained")
-    axes = figure.add_subplot()
-    mean = _running_mean(losses)
-    axes.plot(steps, losses, ".", color=ACCENT, alpha=0.35, markersize=5, label="each step")
-    axes.plot(steps, mean, color=ACCENT, linewidth=2, label="running mean")
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set_xlabel("step", color=INK)
-    axes.set_ylabel("epsilon loss (log scale)", color=INK)
-    axes.set_title(title, loc="left", color=INK, fontsize=12, parse_math=False)
-    axes.grid(True, which="both", color=GRAY, alpha=0.18, linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(which="both", colors=GRAY, labelsize=8)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
-    _save(figure, path)
-
-
 def _running_mean(losses: Sequence[float]) -> list[float]:
     """Mean of each loss with its neighbors, a twentieth of the run (at least 2) on each side."""
     reach = max(2, len(losses) // 20)

@@ -123,7 +123,8 @@ class VariancePreserving:
         """int64: ceil(f T) - 1. A uniform fraction gives each timestep alike; n equal parts give what
         diffusers calls trailing spacing, from T - 1 on: 999, 749, 499, 249."""
         num_timesteps = len(self.alphas_cumprod_T)
-        return (fractions * num_timesteps).ceil().long().sub(1).clamp(0, num_timesteps - 1)
+        rounding = 4 * num_timesteps * torch.finfo(fractions.dtype).eps  # 0.3 T may be just above 300
+        return (fractions * num_timesteps - rounding).ceil().long().sub(1).clamp(0, num_timesteps - 1)
 
     def level(self, times_B: Tensor) -> Level:
         return vp_level(self.alphas_cumprod_T.to(times_B.device), times_B)

@@ -120,7 +120,7 @@ class Samples:
     """Empty: the first different captions of the pack."""
     count: int = 8
     """How many captions to take where there are no prompts."""
-    steps: int = 25
+    inference_steps: int = 25
     """Evaluations of the denoiser per picture."""
     guidance_scale: float = 4.5
     """g of u + g (c - u)."""
@@ -190,11 +190,6 @@ class Run:
     def steps(self) -> int:
         """Of all stages."""
         return sum(stage.steps for stage in self.stages)
-
-    @property
-    def resolution(self) -> int:
-        """The largest of the stages."""
-        return max(stage.data.resolution for stage in self.stages)
 
     def stage_at(self, step: int) -> tuple[Stage, int]:
         """The stage that step number ``step`` (from 0) is in, and the step's number in it."""

@@ -15,8 +15,9 @@ from store.errors import UsageError
 class Taps:
     """The newest output of each tapped module, by its dotted name.
 
-    A dictionary written anew by every forward pass: gradient checkpointing runs modules again in the
-    backward pass, and a list would grow. Read with ``drain`` before ``backward``.
+    A dictionary begun anew by every forward pass of the whole network: gradient checkpointing runs modules
+    again in the backward pass, where a list would grow and an old feature could pass for a new one. Read
+    with ``drain`` before ``backward``.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -26,13 +27,16 @@ class Taps:
     def drain(self) -> dict[str, Tensor]:
         """Every feature of the newest forward pass, once.
 
-        Raises ``RuntimeError`` where a tapped module did not run since the last drain.
+        Raises ``RuntimeError`` where a tapped module did not run in it.
         """
         silent = [name for name in self.names if name not in self._found]
         if silent:
             raise RuntimeError(f"these tapped modules did not run: {', '.join(silent)}")
         found, self._found = self._found, {}
-        return found
+        return {name: found[name] for name in self.names}
+
+    def _begin(self, _net: nn.Module, _inputs: Any) -> None:
+        self._found = {}
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def keep(module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -57,7 +61,8 @@ def tapped(net: nn.Module, names: Sequence[str]) -> Iterator[Taps]:
             f"{', '.join(sorted({name.rpartition('.')[0] or name for name in modules})[1:12])}, ..."
         )
     taps = Taps(names)
-    handles = [modules[name].register_forward_hook(taps._hook(name)) for name in names]
+    handles = [net.register_forward_pre_hook(taps._begin)]
+    handles += [modules[name].register_forward_hook(taps._hook(name)) for name in names]
     try:
         yield taps
     finally:

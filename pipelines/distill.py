@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
@@ -22,7 +21,7 @@ from store.versions import Version, find_version
 
 NAME = r"[A-Za-z0-9][\w.-]{0,79}(?<!\.json)(?<!\.lease)"
 """Run names: what is safe as a folder on every filesystem, beside our own files."""
-NEEDED = {"name": str, "dataset": str, "resolution": int, "steps": int}
+NEEDED = {"name": str, "dataset": str, "stages": tuple, "steps": int}
 LATEST = "latest"
 
 
@@ -33,7 +32,8 @@ class Prepared:
     run: RunAt
     recipe: Any
     """The frozen value that the recipe returned, its dataset pinned to one version."""
-    pack: Location
+    packs: tuple[Location, ...]
+    """One for each stage."""
 
 
 def distill(
@@ -93,8 +93,8 @@ def prepare(
     value = run_value(recipe, assignments)
     version = version or find_version(store, value.dataset.removesuffix(f"@{LATEST}"))
     pinned = replace(value, dataset=f"{version.dataset}@{version.version}")
-    pack = pack_for(version, pinned.resolution)
-    key = {"run": settings(pinned), "version": version.version, "pack": pack.name}
+    packs = packs_for(version, pinned)
+    key = {"run": settings(pinned), "version": version.version, "pack": _named(packs)}
     run = run_at(store, pinned.name, fingerprint(key))
     record = key | {
         "name": pinned.name,
@@ -109,7 +109,7 @@ def prepare(
     }
     if not run.create(record):
         _check_same(run)
-    return Prepared(run, pinned, pack)
+    return Prepared(run, pinned, packs)
 
 
 def prepared_again(store: Store, run: RunAt) -> Prepared:
@@ -130,7 +130,7 @@ def prepared_again(store: Store, run: RunAt) -> Prepared:
             f"{asked['reference']}"
         )
     version = find_version(store, f"{record['dataset']}@{record['version']}")
-    return Prepared(run, value, version.pack(record["pack"]))
+    return Prepared(run, value, tuple(map(version.pack, record["pack"].split(","))))
 
 
 def start(prepared: Prepared, progress: bool = True, queued: bool = False) -> dict[str, Any]:
@@ -200,18 +200,10 @@ def _end(run: RunAt, state: Any, error: str | None) -> None:
 
 def _train(prepared: Prepared, progress: bool) -> dict[str, Any]:
     """The one call of the trainer. Returns the content of ``summary.json``."""
-    from distill_runs.finetune import finetune  # imports torch and diffusers: seconds
+    from distill_runs.run import train  # imports torch and diffusers: seconds
 
-    made = prepared.run.location / "made"
-    made.remove()
-    summary = finetune(prepared.recipe, prepared.pack.path, made.path, progress)
-    for name in made.names():
-        if name != "run.json":
-            (prepared.run.location / name).remove()
-            os.replace((made / name).path, (prepared.run.location / name).path)
-    shutil.rmtree(made.path)
-    (prepared.run.location / "summary.json").write_json(summary)
-    return summary
+    packs = [pack.path for pack in prepared.packs]
+    return train(prepared.recipe, packs, prepared.run, progress)
 
 
 def run_value(recipe: str, assignments: list[str]) -> Any:
@@ -250,6 +242,15 @@ def _check_same(run: RunAt) -> None:
             f"{run.folder} holds another run than its name says: {run.folder}/run.json was changed or "
             "copied there. Move the folder away, and run the same command again."
         )
+
+
+def packs_for(version: Version, run: Any) -> tuple[Location, ...]:
+    """The pack that each stage reads."""
+    return tuple(pack_for(version, stage.data.resolution) for stage in run.stages)
+
+
+def _named(packs: tuple[Location, ...]) -> str:
+    return ",".join(pack.name for pack in packs)
 
 
 def pack_for(version: Version, resolution: int) -> Location:

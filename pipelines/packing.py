@@ -13,9 +13,12 @@ from pipelines.attempts import Failed
 from pipelines.executors import Executor
 from pipelines.intake import Progress
 from pipelines.selection import Selection
+from stages.pack.latents import weights_sha256
 from stages.pack.pack import Pack, dropped_by_reason, pack_name, write_pack_shard
+from stages.pack.places import places_of
 from stages.stage import Resources
 from store.digest import file_sha256
+from store.errors import MashbillError
 from store.location import Location
 from store.parquet import read_table, write_table
 from store.sources import StoredSource
@@ -116,7 +119,7 @@ def _kept(source: StoredSource, version: Version, selection: Selection) -> pa.Ta
 
 def write_shard(unit: ShardUnit) -> dict[str, Any]:
     """Write one pack shard, or find that an interrupted build did. Returns what is known of it."""
-    if unit.mark.exists() and unit.location.exists():
+    if unit.mark.exists() and unit.location.exists() and places_of(unit.location).exists():
         return dict(unit.mark.read_json())
     written = write_pack_shard(
         unit.location, unit.order.rows(unit.location.name, unit.source), unit.pack, unit.resolution
@@ -138,10 +141,14 @@ def write_packs(
     order = PackOrder(version.location / "marks" / f"order-{source.fingerprint}")
     for resolution in pack.resolutions:
         location = version.pack(pack_name(resolution))
-        if not (location / "pack.json").exists():
+        there = (location / "pack.json").exists()
+        if not there:
             order.write(source, version, selection, pack)
             _write(version, source, order, pack, resolution, executor, progress)
-        found[pack_name(resolution)] = (location / "pack.json").read_json()
+        written = (location / "pack.json").read_json()
+        if there and "latents" in written:
+            _check_weights(location, pack, written["latents"]["sha256"])
+        found[pack_name(resolution)] = written
     return found
 
 
@@ -164,7 +171,7 @@ def _write(
     what, total = f"packing {location.name}", sum(shard["samples"] for shard in listed)
     done, shards = 0, []
     progress(what, done, total)
-    for shard in executor.run(write_shard, units, Resources()):
+    for shard in executor.run(write_shard, units, executor.grant("pack", Resources())):
         if isinstance(shard, Failed):  # its samples were chosen: a pack without them would be a lie
             shard.stop(
                 f"pack shard {shard.unit.location.url} failed {shard.tries} times: {shard.error} "
@@ -179,25 +186,48 @@ def _write(
     splits = {shard["name"].rsplit("-", 1)[0]: 0 for shard in listed}
     for shard in shards:
         splits[shard["name"].rsplit("-", 1)[0]] += shard["samples"]
-    sizes = {size for shard in shards for size in map(tuple, shard.pop("sizes"))}
+    sizes = {(width, height) for shard in shards for width, height, _ in shard["sizes"]}
     width, height = next(iter(sizes)) if len(sizes) == 1 else (None, None)
+    latents = _latents(location, pack, shards)
     (location / "pack.json").write_json(
         {
             "dataset": version.dataset,
             "version": version.version,
             "width": width,
             "height": height,
-            "format": "webdataset: jpg, txt, json" if resolution else "webdataset: original, txt, json",
+            "format": f"webdataset: {'jpg' if resolution else 'original'}, txt, json"
+            + (", latent.npy" if latents else ""),
             "samples_in": total,
             "splits": splits,
             "dropped": dropped_by_reason(shards),
             "dropped_samples": {k: v for shard in shards for k, v in shard.pop("dropped").items()},
             "shards": shards,
         }
+        | ({"latents": latents} if latents else {})
     )
+
+
+def _latents(location: Location, pack: Pack, shards: list[dict[str, Any]]) -> dict[str, Any]:
+    """What made the latents of a pack, the same for all its shards; empty where it has none."""
+    found = [shard.pop("latents") for shard in shards if pack.latents]
+    for made_by in {about["sha256"] for about in found}:  # shards that an interrupted build left count too
+        _check_weights(location, pack, made_by)
+    return found[0] if found else {}
+
+
+def _check_weights(location: Location, pack: Pack, made_by: str) -> None:
+    """Raises MashbillError where latents were made by other weights than the VAE has now."""
+    weights = weights_sha256(pack.latents, pack.latents_revision)
+    if made_by != weights:
+        raise MashbillError(
+            f"latents in {location.url} were made by other weights of {pack.latents} than are there now "
+            f"(SHA-256 {made_by[:12]}, now {weights[:12]}): a version is never changed. Put the old ones "
+            "back, or save the new ones to another folder and build with that."
+        )
 
 
 def file_hashes(location: Location, name: str, pack: dict[str, Any]) -> dict[str, str]:
     """SHA-256 of every file of a pack, by its path in the version's folder."""
     hashes = {f"packs/{name}/{shard['name']}": shard["sha256"] for shard in pack["shards"]}
+    hashes |= {f"packs/{name}/{shard['places']}": shard["places_sha256"] for shard in pack["shards"]}
     return hashes | {f"packs/{name}/pack.json": file_sha256(location / "pack.json")}

@@ -77,9 +77,11 @@ def granted(place: Place, dataset: Dataset) -> Grants:
     """What each map stage of a dataset gets: what it declares, changed by ``STAGE=NAME:AMOUNT,...``.
 
     Raises:
-        UsageError: no such stage, or an amount that cannot be.
+        UsageError: no such stage (``pack`` is one where it encodes latents), or an amount that cannot be.
     """
     grants = {s.name: s.resources for s in dataset.columns if isinstance(s, MapStage)}
+    if dataset.pack.latents:  # the one kind of packing that a GPU helps
+        grants["pack"] = Resources()
     for text in place.resources:
         stage, _, amounts = text.partition("=")
         if stage not in grants:

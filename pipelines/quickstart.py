@@ -49,8 +49,8 @@ def quickstart(store_url: str, samples: int, workers: int) -> None:
             with Watch(store, dataset.name) as watch:
                 result = build(store, dataset, local_executor(workers), watch)
             print_build(store, result)
-    print("4. training a tiny UNet on the pack of l-pp")
-    run = distill(store, "finetune-tiny", ["steps=60", "resolution=16"])
+    print("4. finetuning the tiny world's UNet on the pack of l-pp")
+    run = distill(store, "finetune-tiny", [])
     _print_end(store, run, time.monotonic() - started)
 
 
@@ -64,8 +64,9 @@ def _print_end(store: Store, run: dict[str, Any], seconds: float) -> None:
     _print_measured(measure(version.samples()))
     print(f"done in {seconds:.0f} s. Look at:")
     print(f"  the report       {(version.location / 'report' / 'index.html').url}")
-    print(f"  the loss curve   {run['folder']}/loss.png")
-    print(f"  what it draws    {run['folder']}/samples.png (60 steps: still noise, the pack trains)")
+    print(f"  the loss curve   {run['folder']}/curves.png")
+    print(f"  what it draws    {run['folder']}/samples.png")
+    print(f"  the model        {run['folder']}/model (a stock diffusers pipeline, with its card)")
 
 
 def _print_measured(measured: dict[str, Any] | None) -> None:

@@ -39,7 +39,7 @@ def row(run: RunAt) -> dict[str, Any]:
         record, state, starts = run.record(), run.state(), run.starts()
         found |= {name: record[name] for name in ("dataset", "version", "pack", "created", "triggered_by")}
         found |= {"state": run.shown(), "step": state.step, "error": state.error, "starts": len(starts)}
-        found["steps"] = state.steps or record["run"].get("steps")
+        found["steps"] = state.steps or sum(stage["steps"] for stage in record["run"].get("stages", ()))
         found["started"] = starts[-1]["at"] if starts else None
     except MashbillError as error:
         found["error"] = str(error)

@@ -47,7 +47,7 @@ def lineage(store: Store, run: RunAt) -> dict[str, Any]:
     found: dict[str, Any] = {
         "run": run.id,
         "recipe": record["recipe"],
-        "models": {role: settings[role] for role in ("student", "teacher") if settings.get(role)},
+        "models": _models(settings),
         "dataset": record["dataset"],
         "version": record["version"],
         "pack": {"name": record["pack"]},
@@ -57,8 +57,14 @@ def lineage(store: Store, run: RunAt) -> dict[str, Any]:
     if not version.complete:
         return found | {"there": False}
     manifest = version.manifest()
-    pack = f"packs/{record['pack']}/"
-    found["pack"]["files"] = {n: hash for n, hash in manifest["files"].items() if n.startswith(pack)}
+    packs = tuple(f"packs/{name}/" for name in record["pack"].split(","))
+    found["pack"]["files"] = {n: hash for n, hash in manifest["files"].items() if n.startswith(packs)}
     parts = {name: manifest[name] for name in ("source", "stages", "samples_in", "kept", "dropped")}
     made = {"dataset_recipe": manifest["recipe"], "decisions": manifest.get("decisions", [])}
     return found | {"there": True} | parts | made
+
+
+def _models(settings: dict[str, Any]) -> dict[str, str]:
+    """The models a run stands on, by role: its student, and its method's teacher where it has one."""
+    said = {"student": settings.get("student"), "teacher": settings.get("method", {}).get("teacher")}
+    return {role: model for role, model in said.items() if model}

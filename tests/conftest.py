@@ -225,3 +225,64 @@ def taken(tmp_path: Path) -> Callable[[Source], list[dict[str, Any]]]:
         return rows
 
     return take
+
+
+# Random text-to-image pipelines of the three families, as small as their classes allow.
+
+
+def write_models(folder: Path) -> Path:
+    """Random VAEs, text encoders and learned tokenizers, where ``tinyworld.train.pipelines`` looks."""
+    import torch
+    from diffusers import AutoencoderKL
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+    from tinyworld.scene import random_scene
+    from tinyworld.train.tokens import caption_texts, train_clip_tokenizer, train_t5_tokenizer
+
+    torch.manual_seed(0)
+    texts = caption_texts(random_scene(seed) for seed in range(200))
+    clip, t5 = train_clip_tokenizer(texts), train_t5_tokenizer(texts)
+    for name, width in (("clip-text", 32), ("clip-text-2", 16)):
+        config = CLIPTextConfig(
+            vocab_size=len(clip),
+            hidden_size=width,
+            intermediate_size=width,
+            projection_dim=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=clip.model_max_length,
+            bos_token_id=clip.bos_token_id,
+            eos_token_id=clip.eos_token_id,
+            pad_token_id=clip.pad_token_id,
+        )
+        CLIPTextModelWithProjection(config).save_pretrained(folder / name)
+        clip.save_pretrained(folder / name)
+    config = T5Config(vocab_size=len(t5), d_model=48, d_kv=24, d_ff=48, num_layers=1, num_heads=2)
+    T5EncoderModel(config).save_pretrained(folder / "t5")
+    t5.save_pretrained(folder / "t5")
+    for channels in (4, 16):
+        AutoencoderKL(
+            block_out_channels=(8, 8, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=1,
+            norm_num_groups=4,
+            latent_channels=channels,
+            scaling_factor=1.5 if channels == 16 else 0.8,
+            shift_factor=0.06 if channels == 16 else None,
+            use_quant_conv=channels == 4,
+            use_post_quant_conv=channels == 4,
+        ).save_pretrained(folder / f"vae-{channels}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of a random stock pipeline for each family."""
+    from tinyworld.train.pipelines import UNTRAINED, write_untrained
+
+    parts = write_models(tmp_path_factory.mktemp("parts"))
+    folder = tmp_path_factory.mktemp("random-models")
+    for family in UNTRAINED:
+        write_untrained(family, folder / family, models=parts)
+    return {family: folder / family for family in UNTRAINED}

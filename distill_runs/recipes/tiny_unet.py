@@ -44,5 +44,5 @@ def tiny_unet() -> Run:
         log_every=50,
         checkpoint_every=500,
         validation=Validation(every=1_000, samples=512),
-        samples=Samples(every=1_000, prompts=PROMPTS, steps=25, guidance_scale=3.0),
+        samples=Samples(every=1_000, prompts=PROMPTS, inference_steps=25, guidance_scale=3.0),
     )

@@ -8,11 +8,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from itertools import islice
+from typing import Any, ClassVar, NamedTuple
 
 from PIL import Image
 
 from stages.image.picture import BrokenImage, ext_for, read_full, read_header
+from stages.pack.latents import IMAGES_TOGETHER, load_encoder
+from stages.pack.places import place_row, write_places
 from store.errors import MashbillError, UsageError
 from store.location import Location
 from store.tar import TarWriter
@@ -28,14 +31,19 @@ class Pack:
     other a multiple of 8) and stored as sRGB JPEG; 0 keeps the pixels of the crop, and the source's own
     bytes where the crop is the whole of an upright JPEG. Samples are shuffled by a hash of ``seed`` and
     their id, so the order does not depend on how the source was cut.
+
+    ``latents`` names an ``AutoencoderKL`` (a hub id or folder, or that of a pipeline with a ``vae``): each
+    sample then has its latent beside the image, see ``stages/pack/latents.py``.
     """
 
     name: ClassVar[str] = "pack"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     resolutions: tuple[int, ...] = (512,)
     samples_per_shard: int = 1000
     quality: int = 95
     seed: int = 0
+    latents: str = ""
+    latents_revision: str = "main"
 
     def __post_init__(self) -> None:
         if any(resolution < 0 for resolution in self.resolutions):
@@ -44,6 +52,11 @@ class Pack:
             raise UsageError(f"samples_per_shard={self.samples_per_shard}: expected 1 or more")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality={self.quality}: expected 1 to 100")
+        if self.latents and 0 in self.resolutions:
+            raise UsageError(
+                f"latents={self.latents!r} with resolution 0: the sides of original images do not divide by "
+                "the VAE's factor. Take 0 out of pack.resolutions."
+            )
 
     def order(self, sample_id: str) -> str:
         """The sort key of a sample within its split."""
@@ -54,44 +67,79 @@ def pack_name(resolution: int) -> str:
     return str(resolution) if resolution else "original"
 
 
+class Stored(NamedTuple):
+    """One sample as it is packed."""
+
+    row: Row
+    image: bytes
+    extension: str
+    size: tuple[int, int]
+    """(width, height)."""
+
+
 def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolution: int) -> dict[str, Any]:
-    """Write one pack shard whole.
+    """Write one pack shard whole, and beside it where its samples lie.
 
     Args:
         rows: samples in order, each with ``tar``, ``image_offset``, ``image_size``, the crop and texts.
 
     Returns:
-        ``name, samples, bytes, sha256`` of the shard; ``sizes``, the ``(width, height)`` in it; and
-        ``dropped``: ``{sample_id: reason}`` of images that broke only when every pixel was read.
+        ``name, samples, bytes, sha256`` of the shard; ``sizes``, how many there are of each, as
+        ``[width, height, count]``; ``places`` and ``places_sha256`` of the file beside it; ``dropped``,
+        ``{sample_id: reason}`` of images that broke only when every pixel was read; and, where the pack
+        has them, ``latents``: what they were made with.
     """
+    encoder = load_encoder(pack.latents, pack.latents_revision) if pack.latents else None
     dropped: dict[str, str] = {}
-    sizes = set()
+    places: list[Row] = []
     with location.writing() as path:
         with open(path, "wb") as file:
             tar = TarWriter(file)
-            for row, data in _with_bytes(rows):
-                _check_bytes(row, data)
-                try:
-                    image, extension, size = _encode(data, row, pack, resolution)
-                except BrokenImage as broken:
-                    dropped[row["sample_id"]] = broken.reason
-                    continue
-                sizes.add(size)
-                key = row["sample_id"]
-                tar.add(f"{key}.{extension}", image)
-                tar.add(f"{key}.txt", (row["caption"] or "").encode())
-                tar.add(f"{key}.json", _sidecar(row, size))
+            stored = _stored(rows, pack, resolution, dropped)
+            while some := list(islice(stored, IMAGES_TOGETHER)):
+                latents = encoder.encode([sample.image for sample in some]) if encoder else [None] * len(some)
+                for sample, latent in zip(some, latents, strict=True):
+                    places.append(_add(tar, sample, latent))
             tar.close()
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
+    written = {
         "name": location.name,
         "samples": len(rows) - len(dropped),
         "bytes": tar.position,
         "sha256": digest,
-        "sizes": sorted(sizes),
+        "sizes": [[*size, count] for size, count in sorted(_sizes(places).items())],
         "dropped": dropped,
+        **write_places(location, places),
     }
+    return written | ({"latents": encoder.about} if encoder else {})
+
+
+def _sizes(places: Sequence[Row]) -> Counter[tuple[int, int]]:
+    return Counter((place["width"], place["height"]) for place in places)
+
+
+def _stored(rows: Sequence[Row], pack: Pack, resolution: int, dropped: dict[str, str]) -> Iterator[Stored]:
+    """The samples as they are packed; those that cannot be are added to ``dropped``."""
+    for row, data in _with_bytes(rows):
+        _check_bytes(row, data)
+        try:
+            yield Stored(row, *_encode(data, row, pack, resolution))
+        except BrokenImage as broken:
+            dropped[row["sample_id"]] = broken.reason
+
+
+def _add(tar: TarWriter, sample: Stored, latent: bytes | None) -> Row:
+    """Append the members of a sample; returns where they lie."""
+    key = sample.row["sample_id"]
+    members = [
+        tar.add(f"{key}.{sample.extension}", sample.image),
+        tar.add(f"{key}.txt", (sample.row["caption"] or "").encode()),
+        tar.add(f"{key}.json", _sidecar(sample.row, sample.size)),
+    ]
+    if latent is not None:
+        members.append(tar.add(f"{key}.latent.npy", latent))
+    return place_row(key, sample.size, members)
 
 
 def _check_bytes(row: Row, data: bytes) -> None:

@@ -279,12 +279,18 @@ def test_what_fails_in_a_job_is_said_here(
 
 @pytest.mark.slow
 def test_a_build_that_is_a_job_starts_its_runs_as_jobs(
-    cluster: tuple[str, dict[str, str]], photos: Any, tmp_path: Path, folder_source: Any, cli: Any
+    cluster: tuple[str, dict[str, str]],
+    photos: Any,
+    tmp_path: Path,
+    folder_source: Any,
+    cli: Any,
+    random_models: dict[str, Path],
 ) -> None:
     address, environment = cluster
     house = tmp_path / "house"
     store = open_store(house, create=True)
-    sets = ["dataset=l-orig", "steps=2", "resolution=8", "batch_size=2", "block_out_channels=8,16"]
+    sets = ["dataset=l-orig", "steps=2", "resolution=32", "batch_size=2", "inference_steps=1"]
+    sets.append(f"student={random_models['unet']}")
     options = [text for assignment in sets for text in ("--set", assignment)]
     assert cli("trigger", "add", "finetune-tiny", *options, "--store", house).code == 0
     line = [MASHBILL, "build", "l-orig", "--store", str(house), *map(str, folder_source(photos.path))]

@@ -16,18 +16,13 @@ from store.runs import RunAt, RunState
 from store.store import Store, open_store
 
 RECIPE = """
-from dataclasses import dataclass
-
-@dataclass(frozen=True)
-class Ours:
-    name: str = "ours"
-    dataset: str = "l_orig@latest"
-    resolution: int = 48
-    steps: int = 7
-    teacher: str = "tiny/teacher"
+from distill_runs.methods.finetune import Finetune
+from distill_runs.packs import Data
+from distill_runs.settings import Run, Stage
 
 def ours():
-    return Ours()
+    stage = Stage(data=Data(resolution=48), steps=7)
+    return Run("ours", "l_orig@latest", "tiny/student", Finetune(), (stage,))
 
 def nothing():
     return {"name": "ours"}
@@ -59,14 +54,18 @@ def test_preparing_is_idempotent_and_keeps_what_was_asked(
     monkeypatch.chdir(Path(recipe).parent)
     first = prepare(store, f"{Path(recipe).name}:ours", ["steps=9"])
     version = built[1]["version"]
-    assert (first.recipe.dataset, first.pack.name) == (f"l-orig@{version}", "64")
+    assert (first.recipe.dataset, first.packs[0].name) == (f"l-orig@{version}", "64")
     record = first.run.record()
     assert record["recipe"] == {
         "reference": f"{recipe}:ours",  # it holds in every folder
         "assignments": ["steps=9"],
         "dataset": "l_orig@latest",
     }
-    assert (record["dataset"], record["version"], record["run"]["steps"]) == ("l-orig", version, 9)
+    assert (record["dataset"], record["version"], record["run"]["stages"][0]["steps"]) == (
+        "l-orig",
+        version,
+        9,
+    )
     assert record["triggered_by"] is None
     assert first.run.state() == RunState("queued", 0, 0)
 
@@ -90,8 +89,7 @@ def test_what_is_no_run_recipe_is_refused(store: Store, recipe: str, cli: Any) -
     done = cli("distill", f"{recipe}:nothing", "--store", store.url)
     assert done.code == 2
     assert (
-        "returned dict, expected a run: a frozen dataclass with name, dataset, resolution, steps"
-        in done.message
+        "returned dict, expected a run: a frozen dataclass with name, dataset, stages, steps" in done.message
     )
     done = cli("distill", f"{recipe}:ours", "--store", store.url, "--set", "resolution=4000")
     assert done.code == 1
@@ -143,7 +141,7 @@ def test_one_run_with_its_lineage(store: Store, recipe: str, run: RunAt, cli: An
     version = built[1]["version"]
     assert told["others_on_this_version"] == [other.id]
     assert told["lineage"]["version"] == version
-    assert told["lineage"]["models"] == {"teacher": "tiny/teacher"}
+    assert told["lineage"]["models"] == {"student": "tiny/student"}
     assert set(told["lineage"]["pack"]["files"]) >= {"packs/64/pack.json"}
     assert json.loads(json.dumps(told)) == told
 
@@ -152,7 +150,7 @@ def test_one_run_with_its_lineage(store: Store, recipe: str, run: RunAt, cli: An
         f"{run.id}: queued, step 0/9",
         f"recipe: {recipe}:ours --set steps=9, asked for l_orig@latest",
         f"reads l-orig@{version}, pack 64",
-        "teacher: tiny/teacher",
+        "student: tiny/student",
         "decisions  none by people",
         f"other runs on this version: {other.id}",
     ):

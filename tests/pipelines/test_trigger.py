@@ -27,16 +27,24 @@ from store.errors import MashbillError, UsageError
 from store.runs import RunAt, RunState, all_runs
 from store.store import Store, open_store
 
-SMALL = ["resolution=8", "steps=2", "batch_size=2", "block_out_channels=8,16", "num_sample_steps=1"]
-SMALL += ["num_samples=1", "dataset=l-orig"]
 WAIT_S = 120.0
 RECIPE = """
 from dataclasses import replace
 from distill_runs.recipes.finetune_tiny import finetune_tiny
 
 def ours():
-    return replace(finetune_tiny(), name="ours", dataset="l_orig@latest", resolution={resolution})
+    run = finetune_tiny()
+    stage = run.stages[0]
+    stage = replace(stage, data=replace(stage.data, resolution={resolution}))
+    return replace(run, name="ours", dataset="l_orig@latest", stages=(stage,))
 """
+
+
+@pytest.fixture(scope="module")
+def small(random_models: dict[str, Path]) -> list[str]:
+    """A run of two steps on the packs of ``build``."""
+    settings = ["resolution=32", "steps=2", "batch_size=2", "samples.count=1", "inference_steps=1"]
+    return [*settings, f"student={random_models['pixart']}", "min_snr=none", "dataset=l-orig"]
 
 
 @pytest.fixture
@@ -94,11 +102,11 @@ def watcher(store: Store, command: Any, *options: str) -> Iterator[subprocess.Po
 
 
 def test_a_build_queues_the_run_of_its_version_once(
-    build: Any, store: Store, cli: Any, tmp_path: Path
+    build: Any, store: Store, cli: Any, tmp_path: Path, small: list[str]
 ) -> None:
     first = build(1)
     assert "trigger" not in first.err
-    line = ["trigger", "add", "finetune_tiny", "--store", store.url, *sets(SMALL)]
+    line = ["trigger", "add", "finetune_tiny", "--store", store.url, *sets(small)]
     done = cli(*line)
     assert (done.code, done.out) == (0, "finetune-tiny: runs for every new l-orig\n")
     assert "is there already" in cli(*line).out
@@ -125,8 +133,8 @@ def test_a_build_queues_the_run_of_its_version_once(
     assert waits(run)
 
 
-def test_looking_again_after_any_kill_adds_nothing(build: Any, store: Store) -> None:
-    add(store, "finetune-tiny", SMALL, now=False)
+def test_looking_again_after_any_kill_adds_nothing(build: Any, store: Store, small: list[str]) -> None:
+    add(store, "finetune-tiny", small, now=False)
     build(1)
     run = only_run(store)
     answer = store.root / "triggers" / "finetune-tiny" / f"{run.record()['version']}.json"
@@ -146,9 +154,9 @@ def test_looking_again_after_any_kill_adds_nothing(build: Any, store: Store) -> 
     assert unanswered(store) == []
 
 
-def test_many_looking_at_once_are_one(build: Any, store: Store) -> None:
+def test_many_looking_at_once_are_one(build: Any, store: Store, small: list[str]) -> None:
     build(1)
-    add(store, "finetune-tiny", SMALL, now=True)
+    add(store, "finetune-tiny", small, now=True)
     threads = [threading.Thread(target=look, args=(store,)) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -233,14 +241,14 @@ def test_a_recipe_that_changed_in_the_queue_fails_the_run_and_not_another(
     assert f"not done: {run.id}" in done.message
     state = run.state()
     assert state.state == "failed"
-    assert f"no longer gives run {run.id}: it has another resolution" in str(state.error)
+    assert f"no longer gives run {run.id}: it has another stages" in str(state.error)
     assert run.starts() == []
     assert cli("trigger", "--once", "--store", store.url).code == 0  # a failed run is left alone
     assert only_run(store).id == run.id
 
 
-def test_a_run_that_dies_without_getting_further_is_left(store: Store, build: Any) -> None:
-    add(store, "finetune-tiny", SMALL, now=False)
+def test_a_run_that_dies_without_getting_further_is_left(store: Store, build: Any, small: list[str]) -> None:
+    add(store, "finetune-tiny", small, now=False)
     build(1)
     run = only_run(store)
 
@@ -259,9 +267,11 @@ def test_a_run_that_dies_without_getting_further_is_left(store: Store, build: An
     assert not waits(run)
 
 
-def test_only_what_waits_is_started_from_the_queue(store: Store, build: Any, cli: Any) -> None:
+def test_only_what_waits_is_started_from_the_queue(
+    store: Store, build: Any, cli: Any, small: list[str]
+) -> None:
     build(1)
-    add(store, "finetune-tiny", SMALL, now=True)
+    add(store, "finetune-tiny", small, now=True)
     run_id = str(look(store)[0].run)
     run = only_run(store)
     run.tell(RunState("failed", 0, 2, "nan"))
@@ -272,10 +282,10 @@ def test_only_what_waits_is_started_from_the_queue(store: Store, build: Any, cli
     assert cli("distill", "finetune-tiny", "--queued", "--store", store.url).code == 2
 
 
-def test_slots_count_what_others_run_here(store: Store, build: Any) -> None:
+def test_slots_count_what_others_run_here(store: Store, build: Any, small: list[str]) -> None:
     build(1)
-    add(store, "finetune-tiny", SMALL, now=True)
-    add(store, "finetune-tiny", [*SMALL, "name=second", "seed=2"], now=True)
+    add(store, "finetune-tiny", small, now=True)
+    add(store, "finetune-tiny", [*small, "name=second", "seed=2"], now=True)
     look(store)
     first, second = all_runs(store)
     said: list[str] = []
@@ -286,9 +296,11 @@ def test_slots_count_what_others_run_here(store: Store, build: Any) -> None:
     assert waits(second)
 
 
-def test_the_webhook_looks_at_once(store: Store, build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_webhook_looks_at_once(
+    store: Store, build: Any, monkeypatch: pytest.MonkeyPatch, small: list[str]
+) -> None:
     version = build(1).json["version"]
-    add(store, "finetune-tiny", SMALL, now=True)
+    add(store, "finetune-tiny", small, now=True)
     monkeypatch.setenv(TOKEN, "secret")
 
     def post(
@@ -331,11 +343,11 @@ def test_an_address_of_others_needs_a_token(store: Store, monkeypatch: pytest.Mo
 
 
 def test_killed_between_queueing_and_start_and_two_watchers_after(
-    build: Any, store: Store, command: Any, cli: Any
+    build: Any, store: Store, command: Any, cli: Any, small: list[str]
 ) -> None:
     version = build(1).json["version"]
-    other = prepare(store, "finetune-tiny", [*SMALL, "name=other"]).run
-    add(store, "finetune-tiny", SMALL, now=True)
+    other = prepare(store, "finetune-tiny", [*small, "name=other"]).run
+    add(store, "finetune-tiny", small, now=True)
     with other.at_work(), watcher(store, command, "--watch") as first:  # which takes the only slot
         assert first.stderr
         assert f"for version {version}" in first.stderr.readline()
@@ -359,9 +371,11 @@ def test_killed_between_queueing_and_start_and_two_watchers_after(
     assert not Path(f"{run.folder}.lease").exists()
 
 
-def test_an_interrupted_watcher_leaves_its_run_in_the_queue(build: Any, store: Store, command: Any) -> None:
+def test_an_interrupted_watcher_leaves_its_run_in_the_queue(
+    build: Any, store: Store, command: Any, small: list[str]
+) -> None:
     build(1)
-    add(store, "finetune-tiny", SMALL, now=True)
+    add(store, "finetune-tiny", small, now=True)
     with watcher(store, command, "--watch") as first:
         until(lambda: all_runs(store) and only_run(store).state().state == "running")
         run = only_run(store)
@@ -372,9 +386,9 @@ def test_an_interrupted_watcher_leaves_its_run_in_the_queue(build: Any, store: S
     assert waits(run), run.state()
 
 
-def test_a_failed_start_says_why(build: Any, store: Store, cli: Any) -> None:
+def test_a_failed_start_says_why(build: Any, store: Store, cli: Any, small: list[str]) -> None:
     build(1)
-    done = cli("distill", "finetune-tiny", "--store", store.url, *sets(SMALL), "--set", "split=validation")
+    done = cli("distill", "finetune-tiny", "--store", store.url, *sets(small), "--set", "split=nothing")
     assert done.code in (1, 2), done.out
     run = only_run(store)
     assert run.state().state == "failed"

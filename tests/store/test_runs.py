@@ -40,7 +40,7 @@ def record(**other: Any) -> dict[str, Any]:
     made = {
         "name": "tiny",
         "recipe": {"reference": "tiny", "assignments": ["steps=2"], "dataset": "l-orig@latest"},
-        "run": {"name": "tiny", "steps": 2, "teacher": "tiny/teacher"},
+        "run": {"name": "tiny", "steps": 2, "method": {"teacher": "tiny/teacher"}},
         "dataset": "l-orig",
         "version": "4f9a00000000",
         "pack": "64",

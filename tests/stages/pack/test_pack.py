@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -140,6 +141,30 @@ def test_the_answer_describes_the_file(tmp_path: Path) -> None:
     data = (tmp_path / "train-00000.tar").read_bytes()
     assert (answer["name"], answer["samples"], answer["dropped"]) == ("train-00000.tar", 1, {})
     assert (answer["bytes"], answer["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_sizes_are_counted_and_places_are_where_the_members_lie(tmp_path: Path) -> None:
+    box, wide = (0, 0, 64, 64), (0, 0, 96, 64)
+    images = [(quadrants(64, 64), (64, 64), box), (b"<html>", (64, 64), box)]
+    images += [(quadrants(96, 64), (96, 64), wide)] * 2
+    answer, members = packed(tmp_path, images, 32)
+    assert answer["sizes"] == [[32, 32, 1], [48, 32, 2]]
+    shard, places = tmp_path / "train-00000.tar", tmp_path / answer["places"]
+    assert hashlib.sha256(places.read_bytes()).hexdigest() == answer["places_sha256"]
+    rows = pq.read_table(places).to_pylist()
+    assert [(row["width"], row["height"]) for row in rows] == [(32, 32), (48, 32), (48, 32)]
+    data = shard.read_bytes()
+    for row in rows:
+        for kind in ("jpg", "txt", "json"):
+            start, size = row[f"{kind}_offset"], row[f"{kind}_size"]
+            assert data[start : start + size] == members.pop(f"{row['key']}.{kind}")
+    assert not members
+
+
+def test_a_shard_of_which_nothing_can_be_packed(tmp_path: Path) -> None:
+    answer, members = packed(tmp_path, [(b"<html>", (64, 64), (0, 0, 64, 64))], 32)
+    assert (answer["samples"], answer["sizes"], members) == (0, [], {})
+    assert pq.read_table(tmp_path / answer["places"]).num_rows == 0
 
 
 @pytest.mark.parametrize("wrong", [{"resolutions": (64, -1)}, {"samples_per_shard": 0}, {"quality": 0}])

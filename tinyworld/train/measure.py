@@ -1,0 +1,217 @@
+"""How good the tiny models are, on scenes they have never seen.
+
+``python -m tinyworld.train.measure NAME [FOLDER]`` loads a model with its stock class and prints its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    CLIPModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+from store.errors import MashbillError
+from tinyworld.accuracy import attribute_accuracy
+from tinyworld.caption import caption
+from tinyworld.read_caption import Said, read_caption
+from tinyworld.scene import Scene
+from tinyworld.train import MODELS, NAMES
+from tinyworld.train.attribute_heads import CLASS_NAMES, targets
+from tinyworld.train.captioner import read_images, told
+from tinyworld.train.clip import embed_images, embed_texts
+from tinyworld.train.corpus import evaluation_corpus, evaluation_scenes
+from tinyworld.train.pixels import psnr
+from tinyworld.train.prompt_writer import Message, open_prompt_writer, wish
+from tinyworld.train.vae import encode, reconstruct
+from tinyworld.train.wrong import ATTRIBUTES, wrong_scene
+
+SCENES = 500
+_AMONG = 100
+
+
+def measure_vae(folder: Path, count: int) -> dict[str, float]:
+    """PSNR in dB, and mean and standard deviation of the scaled latents."""
+    vae = AutoencoderKL.from_pretrained(folder).eval()
+    images = evaluation_corpus(count).images
+    latents = encode(vae, images)
+    return {
+        "psnr_db": psnr(images, reconstruct(vae, images)),
+        "latent_mean": float(latents.mean()),
+        "latent_std": float(latents.std()),
+    }
+
+
+@torch.no_grad()
+def measure_clip(folder: Path, count: int) -> dict[str, float]:
+    """See ``_judged``."""
+    clip = CLIPModel.from_pretrained(folder).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    return _judged(clip, lambda texts: embed_texts(clip, tokenizer, texts), count)
+
+
+@torch.no_grad()
+def measure_second_text_encoder(folder: Path, count: int) -> dict[str, float]:
+    """See ``_judged``; images by the CLIP that comes with the project."""
+    text = CLIPTextModelWithProjection.from_pretrained(folder).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    clip = CLIPModel.from_pretrained(MODELS / "clip").eval()
+    return _judged(clip, lambda texts: embed_texts(text, tokenizer, texts), count)
+
+
+def _judged(clip: CLIPModel, embed: Callable[[list[str]], Tensor], count: int) -> dict[str, float]:
+    """Share of images that are nearer to their own long caption than to one with one attribute changed,
+    by attribute; then how often the nearest of 100 captions (images) is an image's (caption's) own."""
+    corpus = evaluation_corpus(count)
+    images_ND = F.normalize(
+        torch.cat([embed_images(clip, p) for p in np.array_split(corpus.images, 4)]), dim=1
+    )
+    texts = [caption(scene) for scene in corpus.scenes]
+    right_ND = F.normalize(embed(texts), dim=1)
+    own = (images_ND * right_ND).sum(1)
+    found: dict[str, float] = {}
+    for attribute in ATTRIBUTES:
+        rng = random.Random(f"measure {attribute}")
+        wrong = [wrong_scene(scene, attribute, rng) for scene in corpus.scenes]
+        has = torch.tensor([scene is not None for scene in wrong])
+        others = F.normalize(embed([caption(scene) for scene in wrong if scene]), dim=1)
+        found[attribute] = float((own[has] > (images_ND[has] * others).sum(1)).float().mean())
+    found["mean"] = sum(found.values()) / len(found)
+    hits = [_hits(images_ND[i : i + _AMONG], right_ND[i : i + _AMONG]) for i in range(0, count, _AMONG)]
+    found["text_of_image"], found["image_of_text"] = (sum(h) / len(h) for h in zip(*hits, strict=True))
+    return found
+
+
+def _hits(images_ND: Tensor, texts_ND: Tensor) -> tuple[float, float]:
+    nearness, own = images_ND @ texts_ND.T, torch.arange(len(images_ND))
+    return (
+        float((nearness.argmax(1) == own).float().mean()),
+        float((nearness.argmax(0) == own).float().mean()),
+    )
+
+
+@torch.no_grad()
+def measure_t5(folder: Path, count: int) -> dict[str, float]:
+    """Accuracy of least-squares probes on the mean of the encoder's states, for a few attributes.
+
+    The probes are fitted to ``3 * count`` captions of evaluation scenes and measured on ``count`` others.
+    """
+    encoder = T5EncoderModel.from_pretrained(folder).eval()
+    tokenizer = T5Tokenizer.from_pretrained(folder)
+    scenes = evaluation_scenes(4 * count)
+    states = []
+    for start in range(0, len(scenes), 100):
+        texts = [caption(scene) for scene in scenes[start : start + 100]]
+        tokens = tokenizer(texts, padding=True, return_tensors="pt")
+        mask = tokens.attention_mask[..., None]
+        states.append((encoder(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1))
+    inputs = torch.cat(states)
+    inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1).double()
+    numbers, _ = targets(scenes)
+    found = {}
+    for column, name in enumerate(CLASS_NAMES):
+        if name in ("shape 1", "color 1", "count", "relation", "background", "style"):
+            hot = F.one_hot(numbers[:, column]).double()
+            weights = torch.linalg.lstsq(inputs[count:], hot[count:]).solution
+            guessed = (inputs[:count] @ weights).argmax(1)
+            found[name] = float((guessed == numbers[:count, column]).float().mean())
+    return found
+
+
+def measure_captioner(folder: Path, count: int) -> dict[str, float]:
+    """Attribute accuracies of greedy long captions, ``exact``: the share with every word right; then
+    attribute accuracies after a round trip through the project's vae-4."""
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    vae = AutoencoderKL.from_pretrained(MODELS / "vae-4").eval()
+    corpus = evaluation_corpus(count)
+    read = read_images(model, processor, corpus.images)
+    again = read_images(model, processor, reconstruct(vae, corpus.images))
+    wanted = [caption(told(scene)) for scene in corpus.scenes]
+    exact = sum(a == b for a, b in zip(read, wanted, strict=True)) / count
+    through = attribute_accuracy(corpus.scenes, again)
+    return {
+        **attribute_accuracy(corpus.scenes, read),
+        "exact": exact,
+        **{f"{name}_through_vae": share for name, share in through.items()},
+    }
+
+
+def measure_prompt_writer(folder: Path, count: int) -> dict[str, float]:
+    """Share of prompts that say all that was asked for, of full wishes and of wishes with gaps."""
+    answer = open_prompt_writer(folder)
+    rng = random.Random("measure prompts")
+    scenes = evaluation_scenes(count)
+    full = [granted(scene, wish(scene), answer, seed) for seed, scene in enumerate(scenes)]
+    gaps = [granted(scene, wish(scene, rng), answer, seed) for seed, scene in enumerate(scenes)]
+    return {"full_wishes": sum(full) / count, "wishes_with_gaps": sum(gaps) / count}
+
+
+def granted(scene: Scene, asked: str, answer: Callable[[Sequence[Message], int], str], seed: int) -> bool:
+    """Whether the answer to the wish ``asked`` of this scene says everything in it."""
+    said = read_caption(answer([{"role": "user", "content": asked}], seed))
+    truth = read_caption(caption(scene))
+    checks = [said.count == truth.count, said.things == truth.things]
+    parts = asked.split(", ")
+    checks += [said.relation == truth.relation] if scene.relation in parts else []
+    checks += [said.style == truth.style] if scene.style in parts else []
+    place = next((part for part in parts if part.startswith("on ")), "")
+    checks += [said.background == truth.background] if place else []
+    checks += [_same_behind(said, truth)] if " of " in place else []
+    return all(checks)
+
+
+def _same_behind(said: Said, truth: Said) -> bool:
+    return said.background_colors == truth.background_colors
+
+
+MEASURES: dict[str, Callable[[Path, int], dict[str, float]]] = {
+    "vae-4": measure_vae,
+    "vae-16": measure_vae,
+    "clip": measure_clip,
+    "clip-text-2": measure_second_text_encoder,
+    "t5": measure_t5,
+    "captioner": measure_captioner,
+    "prompt-writer": measure_prompt_writer,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the figures of one model as a line of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m tinyworld.train.measure", description=__doc__)
+    parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="default: the one we ship")
+    parser.add_argument("--scenes", type=int, default=SCENES, help=f"how many (default {SCENES})")
+    options = parser.parse_args(arguments)
+    try:
+        folder = options.folder or MODELS / options.name
+        if not (folder / "config.json").is_file():
+            raise MashbillError(
+                f"{folder} holds no model; train one: python -m tinyworld train {options.name}"
+            )
+        figures = MEASURES[options.name](folder, options.scenes)
+    except MashbillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps({name: round(value, 4) for name, value in figures.items()}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,13 +6,18 @@ B batch, H W pixels, C latent channels, h w latent cells.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import diffusers
 import torch
+import transformers
 from diffusers import DiffusionPipeline
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from distill_runs.families import FAMILIES, Condition, Dropped, Family
@@ -82,7 +87,8 @@ class Model:
 
     def encode(self, captions: Sequence[str], dropped: Dropped | None = None) -> Condition:
         """The condition of the captions; captions that an encoder is not to see read as empty."""
-        condition: Condition = self.family.encode(self.pipeline, captions, dropped or {})
+        with _quiet():  # a caption longer than an encoder reads is cut, as in the stock pipeline
+            condition: Condition = self.family.encode(self.pipeline, captions, dropped or {})
         return condition
 
     @torch.no_grad()
@@ -141,26 +147,66 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write the stock pipeline: ``DiffusionPipeline.from_pretrained(folder)`` loads it."""
-        self.pipeline.save_pretrained(folder)
+        with _quiet():
+            self.pipeline.save_pretrained(folder)
 
 
-def load_model(source: str, revision: str | None = None) -> Model:
+def load_model(source: str, revision: str | None = None, role: str = "student") -> Model:
     """A pipeline of a hub id or a folder, in float32, with its denoiser in training mode.
 
     Raises:
-        UsageError: there is no such model, or it is none of SD 1.x, PixArt-Sigma and SD3.
+        UsageError: there is no such model, it is not whole, or it is none of SD 1.x, PixArt-Sigma and SD3.
     """
     found = shipped(source)
     try:
-        config = DiffusionPipeline.load_config(found, revision=revision)
-        extras = {name: None for name in ("safety_checker", "image_encoder") if config.get(name)}
-        pipeline = DiffusionPipeline.from_pretrained(found, revision=revision, **extras)
-    except (OSError, ValueError) as error:
+        with _quiet():
+            pipeline = _pipeline(found, revision)
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+        said = " ".join(str(error).split())
         raise UsageError(
-            f"the model {source!r} cannot be loaded ({error}). Expected the hub id or the folder of a "
-            "diffusers pipeline (a folder holds model_index.json)."
+            f"the {role} {source!r} cannot be loaded ({said}). Expected a folder of diffusers, or "
+            f"the id of a model that can be reached or was fetched before (hf download {source})."
         ) from error
     return as_model(source, pipeline)
+
+
+def _pipeline(found: str, revision: str | None) -> DiffusionPipeline:
+    """The libraries load a model that is not whole all the same, with random weights and empty vocabularies
+    in the gaps: here that is an error."""
+    config = DiffusionPipeline.load_config(found, revision=revision)
+    parts = {name: kind for name, kind in config.items() if isinstance(kind, list) and kind[0]}
+    given: dict[str, Any] = {name: None for name in ("safety_checker", "image_encoder") if name in parts}
+    lost = [name for name in parts if name not in given and not (Path(found) / name).is_dir()]
+    if lost and Path(found).is_dir():
+        raise OSError(f"the folder lacks {', '.join(lost)}, which its model_index.json names")
+    for name in ("unet", "transformer", "vae"):
+        if name in parts and parts[name][0] == "diffusers":
+            kind = getattr(diffusers, parts[name][1])
+            place = {"subfolder": name, "revision": revision}
+            given[name], told = kind.from_pretrained(found, **place, output_loading_info=True)
+            if missing := sorted(told["missing_keys"]):
+                raise OSError(f"the weights of its {name} lack {len(missing)} tensors, such as {missing[0]}")
+    return DiffusionPipeline.from_pretrained(found, revision=revision, **given)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers and transformers say errors alone and draw no bars in this block; what they say in between
+    is for people who write programs with them."""
+    switches = [library.utils.logging for library in (diffusers, transformers)]
+    before = [(switch.get_verbosity(), switch.is_progress_bar_enabled()) for switch in switches]
+    for switch in switches:
+        switch.set_verbosity_error()
+        switch.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks")  # diffusers' own call
+            yield
+    finally:
+        for switch, (verbosity, bars) in zip(switches, before, strict=True):
+            switch.set_verbosity(verbosity)
+            if bars:
+                switch.enable_progress_bar()
 
 
 def as_model(source: str, pipeline: DiffusionPipeline) -> Model:
@@ -192,6 +238,9 @@ def as_model(source: str, pipeline: DiffusionPipeline) -> Model:
 def _schedule(source: str, config: Any) -> Schedule:
     if "beta_schedule" not in config:
         return RectifiedFlow()
+    for unread in ("trained_betas", "rescale_betas_zero_snr"):
+        if config.get(unread):
+            raise UsageError(f"the scheduler of {source!r} has {unread}, which no schedule here follows.")
     steps, start, end = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
     if config["beta_schedule"] == "scaled_linear":
         betas_T = torch.linspace(math.sqrt(start), math.sqrt(end), steps, dtype=torch.float64) ** 2
@@ -205,7 +254,8 @@ def _schedule(source: str, config: Any) -> Schedule:
     said = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}.get(config["prediction_type"])
     if said is None:
         raise UsageError(
-            f"the model {source!r} predicts {config['prediction_type']!r}; expected epsilon or v."
+            f"the model {source!r} predicts {config['prediction_type']!r}; expected epsilon, v_prediction or "
+            "sample."
         )
     return VariancePreserving((1 - betas_T).cumprod(0), cast(Prediction, said))
 

@@ -80,8 +80,8 @@ def _check_latents(model: Model, pack: Pack, data: Data) -> None:
     apart = (model.mean_latents(images) - latents).square().mean().sqrt() / latents.std()
     if apart > MOST_APART:
         raise UsageError(
-            f"the latents of the pack {pack.location.url} are not those of the VAE of {model.source!r}: on the "
-            f"same images they are {apart:.2f} spreads apart. Build the pack with "
+            f"the latents of the pack {pack.location.url} are not those of the VAE of {model.source!r}: on "
+            f"the same images they are {apart:.2f} spreads apart. Build the pack with "
             f"pack.latents={model.source}."
         )
 

@@ -17,7 +17,7 @@ from typing import Any
 from pipelines.plan_command import plan_options
 from pipelines.trigger_options import trigger_options
 from pipelines.unexpected import explained
-from store.errors import MashbillError, UsageError
+from store.errors import MashbillError
 from store.store import open_store
 
 DEFAULT_STORE = "mashbill-store"
@@ -125,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     trained = add("distill", _distill, "train on a pack")
     trained.add_argument("recipe", help="finetune-tiny, ..., path/to/file.py:function, or NAME/ID of a run")
     _settable(trained)
+    trained.add_argument("--ranks", type=_count, default=1, metavar="N", help="processes on Ray (1)")
+    trained.add_argument("--gpus", action="store_true", help="a GPU for each of them")
     trained.add_argument("--queued", action="store_true", help="only where the run waits in the queue")
     _json(trained)
 
@@ -178,11 +180,6 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
     return int(text)
-
-
-def _check_ray(address: str) -> None:
-    if address != "off":
-        raise UsageError(f"--ray {address}: training runs on one machine only; leave out --ray")
 
 
 def _build(options: argparse.Namespace) -> None:
@@ -270,16 +267,9 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _distill(options: argparse.Namespace) -> None:
-    from pipelines.distill import distill
+    from pipelines.distill_command import run_distill
 
-    _check_ray(options.ray)
-    progress = sys.stderr.isatty()
-    store = open_store(options.store)
-    result = distill(store, options.recipe, options.settings, progress, options.queued)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(f"{name}: {value}" for name, value in result.items()))
+    run_distill(options)
 
 
 def _runs(options: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
@@ -36,19 +37,28 @@ class Prepared:
     """One for each stage."""
 
 
+Training = Callable[[Prepared, bool], dict[str, Any]]
+"""Trains a prepared run, with a bar or without; returns the content of ``summary.json``."""
+
+
 def distill(
-    store: Store, recipe: str, assignments: list[str], progress: bool = True, queued: bool = False
+    store: Store,
+    recipe: str,
+    assignments: list[str],
+    progress: bool = True,
+    queued: bool = False,
+    training: Training | None = None,
 ) -> dict[str, Any]:
     """Train, or find the same run done. Returns its summary, its id and the path of its folder.
 
     A run is named by its settings, the dataset version and the pack: the same three are the same run.
     ``recipe`` may be a run, ``NAME/FINGERPRINT``, which then goes on; with ``queued``, only where it waits
-    in the queue.
+    in the queue. ``training``: how, where not in this process.
     """
     if not is_run(recipe):
         if queued:
             raise UsageError(f"--queued is for a run, NAME/ID, and {recipe} is a recipe: leave it out")
-        return start(prepare(store, recipe, assignments), progress)
+        return start(prepare(store, recipe, assignments), progress, queued, training)
     if assignments:
         raise UsageError(f"{recipe} is a run, and its settings are made: leave out --set, or name its recipe")
     run = find_run(store, recipe)
@@ -58,7 +68,7 @@ def distill(
         if queued:
             _cannot_begin(run, str(error))
         raise
-    return start(prepared, progress, queued)
+    return start(prepared, progress, queued, training)
 
 
 def _cannot_begin(run: RunAt, error: str) -> None:
@@ -133,7 +143,9 @@ def prepared_again(store: Store, run: RunAt) -> Prepared:
     return Prepared(run, value, tuple(map(version.pack, record["pack"].split(","))))
 
 
-def start(prepared: Prepared, progress: bool = True, queued: bool = False) -> dict[str, Any]:
+def start(
+    prepared: Prepared, progress: bool = True, queued: bool = False, training: Training | None = None
+) -> dict[str, Any]:
     """Train here and now, or return what an earlier start made.
 
     Args:
@@ -142,10 +154,12 @@ def start(prepared: Prepared, progress: bool = True, queued: bool = False) -> di
     Raises:
         MashbillError: another process is at work on the run, it does not wait, or the training failed.
     """
-    run = prepared.run
+    run, training = prepared.run, training or train_here
     if (made := run.summary()) is not None:
         clear_dead(run.location)  # killed between its last word and the end of its lease
         return _summary(run, made, reused=True)
+    if int(os.environ.get("RANK", "0")) > 0:  # the first rank holds the lease of all, and tells
+        return _summary(run, training(prepared, progress), reused=False)
     with run.at_work():
         if (made := run.summary()) is not None:
             return _summary(run, made, reused=True)
@@ -158,7 +172,7 @@ def start(prepared: Prepared, progress: bool = True, queued: bool = False) -> di
         steps = prepared.recipe.steps
         run.add_start(state.step, queued)
         run.tell(RunState("running", state.step, steps))
-        made = _told(prepared, progress)
+        made = _told(prepared, progress, training)
         run.tell(RunState("done", max(steps, run.state().step), steps))
     return _summary(run, made, reused=False)
 
@@ -177,11 +191,11 @@ def waits(run: RunAt) -> bool:
     return len(starts) == 1 or state.step > starts[-1]["step"]
 
 
-def _told(prepared: Prepared, progress: bool) -> dict[str, Any]:
+def _told(prepared: Prepared, progress: bool, training: Training) -> dict[str, Any]:
     """Train, and say how it ended where it did not end well."""
     run = prepared.run
     try:
-        return _train(prepared, progress)
+        return training(prepared, progress)
     except KeyboardInterrupt:
         _end(run, "interrupted", None)
         raise
@@ -198,8 +212,8 @@ def _end(run: RunAt, state: Any, error: str | None) -> None:
         run.tell(replace(run.state(), state=state, error=error))
 
 
-def _train(prepared: Prepared, progress: bool) -> dict[str, Any]:
-    """The one call of the trainer. Returns the content of ``summary.json``."""
+def train_here(prepared: Prepared, progress: bool) -> dict[str, Any]:
+    """Train in this process, one rank of perhaps many. Returns the content of ``summary.json``."""
     from distill_runs.run import train  # imports torch and diffusers: seconds
 
     packs = [pack.path for pack in prepared.packs]

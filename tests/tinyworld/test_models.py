@@ -104,7 +104,7 @@ def test_t5_states_hold_the_attributes() -> None:
     encoder = T5EncoderModel.from_pretrained(MODELS / "t5")
     tokenizer = T5TokenizerFast.from_pretrained(MODELS / "t5")
     tokens = tokenizer(["a red star", ""], padding="max_length", return_tensors="pt")
-    assert encoder(**tokens).last_hidden_state.shape == (2, 48, 96)
+    assert encoder(**tokens).last_hidden_state.shape == (2, 48, 192)
     assert min(measure.measure_t5(MODELS / "t5", SCENES).values()) > 0.6
 
 

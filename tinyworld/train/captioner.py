@@ -61,7 +61,7 @@ def build_captioner(clip: CLIPModel, tokenizer: PreTrainedTokenizerFast) -> Llav
     text = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
-        intermediate_size=352,
+        intermediate_size=256,
         num_hidden_layers=3,
         num_attention_heads=4,
         max_position_embeddings=256,

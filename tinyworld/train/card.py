@@ -8,14 +8,14 @@ from pathlib import Path
 
 _WHAT = {
     "vae-4": "AutoencoderKL: 64 x 64 pixels to 16 x 16 latents with 4 channels. For UNet and PixArt.",
-    "vae-16": "AutoencoderKL: 64 x 64 pixels to latents with 16 channels, shift and scale as in SD3.",
+    "vae-16": "AutoencoderKL: 64 x 64 pixels to 8 x 8 latents with 16 channels, shift and scale as in SD3.",
     "clip": "CLIPModel for 64 x 64 pixels and captions of up to 48 tokens. Judges pictures.",
     "clip-text": (
         "The text tower of `clip`, for CLIPTextModel and CLIPTextModelWithProjection. Text encoder of the "
         "UNet, first text encoder of SD3."
     ),
     "clip-text-2": "CLIPTextModelWithProjection of width 64, for `clip`'s images. Second encoder of SD3.",
-    "t5": "T5EncoderModel of width 96. Text encoder of PixArt, third text encoder of SD3.",
+    "t5": "T5EncoderModel of width 192. Text encoder of PixArt, third text encoder of SD3.",
     "captioner": (
         "LlavaForConditionalGeneration that says what a picture shows, asked for a long or a short caption."
     ),

@@ -30,9 +30,10 @@ from transformers import (
     T5Tokenizer,
 )
 
-GRID = 16
-"""Latent cells per side: 64 pixels by a VAE of factor 4."""
-PATCH = 2
+GRID, PATCH = 16, 2
+"""Latent cells per side, 64 pixels by vae-4 of factor 4, and cells per side of a token: 64 tokens."""
+SD3_GRID, SD3_PATCH = 8, 1
+"""The same for vae-16, of factor 8."""
 GROUPS = 8
 MODELS = Path(__file__).parents[1] / "models"
 """The trained parts, as they are shipped."""
@@ -103,8 +104,8 @@ def untrained_sd3(models: Path) -> StableDiffusion3Pipeline:
     second = CLIPTextModelWithProjection.from_pretrained(models / "clip-text-2")
     third = T5EncoderModel.from_pretrained(models / "t5")
     transformer = SD3Transformer2DModel(
-        sample_size=GRID,
-        patch_size=PATCH,
+        sample_size=SD3_GRID,
+        patch_size=SD3_PATCH,
         in_channels=16,
         out_channels=16,
         num_layers=6,
@@ -113,7 +114,7 @@ def untrained_sd3(models: Path) -> StableDiffusion3Pipeline:
         joint_attention_dim=third.config.d_model,  # both CLIPs side by side are padded to it
         caption_projection_dim=96,
         pooled_projection_dim=first.config.projection_dim + second.config.projection_dim,
-        pos_embed_max_size=2 * GRID,
+        pos_embed_max_size=2 * SD3_GRID,
         dual_attention_layers=(0, 1, 2),
         qk_norm="rms_norm",
     )

@@ -17,8 +17,8 @@ from tinyworld.train.loop import fit
 from tinyworld.train.tokens import MAX_TOKENS
 
 STEPS = 2000
-_BATCH = 64
-_LEARNING_RATE = 2e-3
+_BATCH = 48
+_LEARNING_RATE = 1e-3
 _NOISE_SHARE = 0.25
 _MEAN_SPAN = 2.0
 _NO_LABEL = -100
@@ -36,7 +36,7 @@ def build_t5(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
         d_ff=384,
         num_layers=3,
         num_decoder_layers=2,
-        num_heads=4,
+        num_heads=6,
         dropout_rate=0.0,
         feed_forward_proj="gated-gelu",
         tie_word_embeddings=False,

@@ -74,8 +74,10 @@ def start_from(deeper: AutoencoderKL, vae: AutoencoderKL) -> None:
 
 
 def train_vae(corpus: Corpus, vae: AutoencoderKL, steps: int, seed: int) -> list[float]:
-    """Train in place and set the latent scale; the loss of every step."""
-    torch.manual_seed(seed)
+    """Train in place and set the latent scale; the loss of every step.
+
+    ``seed`` settles the order of the images; the noise on the latents comes from torch's own generator.
+    """
     rng = np.random.default_rng(seed)
     vae.train()
 

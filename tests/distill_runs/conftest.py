@@ -102,7 +102,7 @@ def write() -> SimpleNamespace:
     return SimpleNamespace(pack=write_pack, tar=write_tar, index=write_index, picture=picture)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -26,6 +26,7 @@ from distill_runs.ranks import Ranks, joined
 from distill_runs.run import train
 from distill_runs.settings import AdamW, Ema, Run, Samples, Stage
 from distill_runs.trainer import Trainer
+from store.errors import MashbillError
 from store.runs import run_in
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -232,3 +233,58 @@ def save_with_little_room(folder: Path, step: int, limit_bytes: int) -> None:
     """The same where files may not grow over the limit."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
     save_numbered(folder, step)
+
+
+def first_gradients(run: Run, pack: Path, folder: Path, ranks: Ranks = ALONE) -> dict[str, Tensor]:
+    """The gradients of the first update, unclipped; the VAE's posterior has no spread."""
+    with trainer_of(run, pack, folder, ranks) as trainer:
+        conv = trainer.model.pipeline.vae.quant_conv
+        with torch.no_grad():
+            conv.weight[conv.out_channels // 2 :] = 0
+            conv.bias[conv.out_channels // 2 :] = -30
+        trainer.start()
+        trainer.step()
+        return {n: p.grad.clone() for n, p in trainer.model.net.named_parameters() if p.grad is not None}
+
+
+def gradients_in_ranks(run: Run, pack: Path, folder: Path, target: Path) -> None:
+    """``first_gradients`` of all ranks together, to a file of each."""
+    with joined() as ranks:
+        torch.save(first_gradients(run, pack, folder, ranks), target / f"rank-{ranks.rank}.pt")
+
+
+def looked_at(families: dict[str, Path], pack: Path, folder: Path) -> dict[str, Any]:
+    """What ranks that train each family for two steps have in common, and what not."""
+    found: dict[str, Any] = {}
+    with joined() as ranks:
+        for family, student in families.items():
+            run = small_run(student)
+            with trainer_of(run, pack, folder / family, ranks) as trainer:
+                trainer.start()
+                noise = torch.rand(1, generator=trainer.noise.clone_state()).item()
+                rows = take(trainer, 2)
+                weights = digest(trainer.roles["student"].weights())
+                found[family] = {"noise": noise, "loss": rows[0]["loss/task"], "weights": weights}
+                found[family]["grad_norms"] = [row["grad_norm/student"] for row in rows]
+        found["all"] = [ranks.all_true(True), ranks.all_true(ranks.first)]
+        found["mean"] = ranks.mean(torch.tensor([1.0 + ranks.rank, 4.0])).tolist()
+        found["gathered"] = ranks.gathered(f"rank {ranks.rank}")
+        found["first"] = ranks.of_first(ranks.rank)
+    return found
+
+
+def poisoned(run: Run, pack: Path, folder: Path, steps: int) -> dict[str, Any]:
+    """Steps of which some have a loss that is not finite on one rank: the weights after each, and the counts."""
+    with joined() as ranks, trainer_of(run, pack, folder, ranks) as trainer:
+        trainer.start()
+        after = []
+        try:
+            for _ in range(steps):
+                measured = trainer.step()
+                after.append((digest(trainer.roles["student"].weights()), sorted(measured)))
+        except MashbillError as error:
+            said = str(error)
+        else:
+            said = ""
+        average = trainer.average.updates if trainer.average else 0
+        return {"after": after, "counts": vars(trainer.counts), "average": average, "said": said}

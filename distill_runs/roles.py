@@ -59,21 +59,30 @@ def trainable(name: str, net: nn.Module, pattern: str, settings: AdamW, ranks: R
 
     Raises ``UsageError`` where no parameter does.
     """
-    matches = re.compile(pattern).fullmatch
+    names = trained_names(name, net, pattern)
     for parameter_name, parameter in net.named_parameters():
-        parameter.requires_grad_(matches(parameter_name) is not None)
+        parameter.requires_grad_(parameter_name in names)
     parameters = tuple(parameter for parameter in net.parameters() if parameter.requires_grad)
-    if not parameters:
-        names = ", ".join(name for name, _ in list(net.named_parameters())[:3])
-        raise UsageError(f"trainable={pattern!r} matches no parameter of the {name} (such as {names}).")
+    net.zero_grad()  # of parameters that an earlier stage trained
     net.train()
     trained = net
     if ranks.world_size > 1 and not is_sharded(net):
         devices = [ranks.device] if ranks.device.type == "cuda" else None
         trained = DistributedDataParallel(
-            net, device_ids=devices, gradient_as_bucket_view=True, broadcast_buffers=False
+            net, device_ids=devices, gradient_as_bucket_view=True, forward_sync_buffers=False
         )  # SD3's buffer of positions is 0.9 GB, and no buffer of the families ever changes
     return Role(name, net, trained, parameters, adamw(parameters, settings))
+
+
+def trained_names(name: str, net: nn.Module, pattern: str) -> set[str]:
+    """The parameters of a role whose names match the pattern. Raises ``UsageError`` where none does."""
+    names = [parameter_name for parameter_name, _ in net.named_parameters()]
+    found = {parameter_name for parameter_name in names if re.fullmatch(pattern, parameter_name)}
+    if not found:
+        raise UsageError(
+            f"trainable={pattern!r} matches no parameter of the {name} (such as {', '.join(names[:3])})."
+        )
+    return found
 
 
 def adamw(parameters: Sequence[nn.Parameter], settings: AdamW) -> torch.optim.Optimizer:

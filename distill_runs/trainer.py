@@ -23,7 +23,7 @@ from distill_runs.method import Example, Turn
 from distill_runs.models import Model
 from distill_runs.packs import Pack
 from distill_runs.ranks import Ranks
-from distill_runs.roles import Role, gradient_norm, restore, state_of, trainable
+from distill_runs.roles import Role, gradient_norm, restore, state_of, trainable, trained_names
 from distill_runs.settings import Run, Stage
 from distill_runs.sharding import shard
 from store.errors import MashbillError
@@ -99,13 +99,25 @@ class Trainer:
         """Begin, or go on from the newest checkpoint. What people should know of that, or None.
 
         Raises:
+            UsageError: a stage trains nothing, or has no optimizer for what it trains.
             MashbillError: the checkpoint does not fit the run.
         """
+        for stage in self.run.stages:
+            stage.optimizer("student")
+            trained_names("student", self.model.net, stage.trainable)
         found = load_checkpoint(self.folder, self.ranks)
         if found is None:
             self._enter(self.run.stages[0], None)
             return None
-        shared, own, world_size = found
+        try:
+            return self._go_on(*found)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MashbillError(
+                f"the checkpoint in {self.folder} does not fit run {self.run.name!r} ({error!r}): it is of "
+                "another recipe, or of another mashbill. Move the folder away and run the same command again."
+            ) from error
+
+    def _go_on(self, shared: dict[str, Any], own: dict[str, Any], world_size: int) -> str:
         self.counts = Counts(**shared["counts"])
         self.chosen = Chosen(**shared["chosen"]) if shared["chosen"] else None
         finished = self.counts.step >= self.run.steps

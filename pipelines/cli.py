@@ -223,7 +223,7 @@ def _show(options: argparse.Namespace) -> None:
         version = find_version(store, options.name)
         manifest = version.manifest()
         if not options.json:
-            print_version(version, manifest)
+            print_version(store, version, manifest)
     if options.json:
         print(json.dumps(manifest | ({"building": building} if building else {})))
 

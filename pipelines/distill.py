@@ -23,7 +23,6 @@ from store.versions import Version, find_version
 NAME = r"[A-Za-z0-9][\w.-]{0,79}(?<!\.json)(?<!\.lease)"
 """Run names: what is safe as a folder on every filesystem, beside our own files."""
 NEEDED = {"name": str, "dataset": str, "stages": tuple, "steps": int}
-LATEST = "latest"
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def prepare(
         MashbillError: there is no such dataset version or pack, or the folder holds another run.
     """
     value = run_value(recipe, assignments)
-    version = version or find_version(store, value.dataset.removesuffix(f"@{LATEST}"))
+    version = version or find_version(store, value.dataset)
     pinned = replace(value, dataset=f"{version.dataset}@{version.version}")
     packs = packs_for(version, pinned)
     key = {"run": settings(pinned), "version": version.version, "pack": _named(packs)}

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from pipelines.progress import clock, shards_failed
+from store.lineage import runs_of
 from store.store import Store
 from store.versions import Version, find_version, list_datasets, list_versions, version_at
 
@@ -25,6 +26,8 @@ def print_build(store: Store, result: dict[str, Any]) -> None:
     version = version_at(store, result["dataset"], result["version"])
     print(f"{result['dataset']}@{result['version']} in {result['elapsed_s']:.1f} s")
     print(f"report: {(version.location / 'report' / 'index.html').url}")
+    if runs := runs_of(store, f"{version.dataset}@{version.version}"):
+        print(f"runs that read it: {', '.join(run.id for run in runs)}")
 
 
 def print_activity(dataset: str, heard: dict[str, Any]) -> None:
@@ -59,7 +62,7 @@ def print_datasets(found: list[dict[str, Any]]) -> None:
         print(f"{name:<32} {entry['kept']:>9} of {entry['samples_in']:>9} kept   {versions}")
 
 
-def print_version(version: Version, manifest: dict[str, Any]) -> None:
+def print_version(store: Store, version: Version, manifest: dict[str, Any]) -> None:
     print(f"{version.dataset}@{version.version}")
     source = manifest["source"]
     print(f"source: {source['settings']['kind']} {source['fingerprint']}")
@@ -71,6 +74,8 @@ def print_version(version: Version, manifest: dict[str, Any]) -> None:
         splits = ", ".join(f"{count} {split}" for split, count in pack["splits"].items())
         print(f"pack {name}: {splits}   {version.pack(name).url}")
     print(f"report: {(version.location / 'report' / 'index.html').url}")
+    if runs := runs_of(store, f"{version.dataset}@{version.version}"):
+        print(f"runs that read it: {', '.join(run.id for run in runs)}")
 
 
 def _print_account(result: dict[str, Any]) -> None:

@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from multiprocessing import get_context
 from typing import TypeVar
 
-from pipelines.distill import LATEST, absolute, prepare, run_value
+from pipelines.distill import absolute, prepare, run_value
 from store.errors import MashbillError, UsageError
 from store.location import Location
 from store.runs import find_run
 from store.store import Store, open_store
-from store.versions import NAME, Version, find_version, list_versions, version_at
+from store.versions import LATEST, NAME, Version, find_version, list_versions, version_at
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Lease:
                 self.renew()
 
     def renew(self) -> None:
-        found = _read(self.place)
+        found = owner_in(self.place)
         if found is None or found.owner != self.me.owner:
             self.lost = True
             return
@@ -74,7 +74,7 @@ class Lease:
         if thread.is_alive() or self.lost:  # a beat under way would write the lease again
             return
         with suppress(MashbillError, OSError):  # a lease that is left is taken over as one of the dead
-            found = _read(self.place)
+            found = owner_in(self.place)
             if found is not None and found.owner == self.me.owner:
                 self.place.remove()
 
@@ -84,8 +84,8 @@ def clear_dead(location: Location) -> None:
 
     For who finds the work done: it was killed between the work and the removal of its lease.
     """
-    place = _place(location)
-    found = _read(place)
+    place = lease_of(location)
+    found = owner_in(place)
     if found is not None and found.dead:
         place.remove()
 
@@ -106,7 +106,7 @@ def held(
         location: what is worked on; the lease lies beside it.
         waiting: called with each owner that is waited for, once.
     """
-    place = _place(location)
+    place = lease_of(location)
     lease = Lease(place, Owner(this_host(), os.getpid(), uuid.uuid4().hex, time.time()))
     while not _take(lease):
         _wait(place, waiting, patience_s, beat_s)
@@ -118,14 +118,15 @@ def held(
         lease.end(thread)
 
 
-def _place(location: Location) -> Location:
+def lease_of(location: Location) -> Location:
+    """The file beside a thing that says who works on it."""
     return location.parent / f"{location.name}.lease"
 
 
 def _take(lease: Lease) -> bool:
     if lease.place.create_json(asdict(lease.me)):
         return True
-    found = _read(lease.place)  # ours where the answer to a first attempt was lost on the way
+    found = owner_in(lease.place)  # ours where the answer to a first attempt was lost on the way
     return found is not None and found.owner == lease.me.owner
 
 
@@ -133,19 +134,24 @@ def _wait(place: Location, waiting: Callable[[Owner], None], patience_s: float, 
     """Until the lease is gone, or removed by us because its holder is."""
     seen: Owner | None = None
     since = 0.0
-    while (found := _read(place)) is not None:
+    while (found := owner_in(place)) is not None:
         if seen is None or found.owner != seen.owner:
             waiting(found)
         if found != seen:
             seen, since = found, time.monotonic()
         if found.dead or time.monotonic() - since >= patience_s:
-            if _read(place) == found:  # another who waits may have taken over just now
+            if owner_in(place) == found:  # another who waits may have taken over just now
                 place.remove()
             return
         time.sleep(min(beat_s, 1.0))
 
 
-def _read(place: Location) -> Owner | None:
+def owner_in(place: Location) -> Owner | None:
+    """Whom a lease names; None where there is none.
+
+    Raises:
+        MashbillError: the file is no lease.
+    """
     try:
         return Owner(**place.read_json())
     except FileNotFoundError:

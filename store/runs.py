@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from store.errors import MashbillError
-from store.lease import BEAT_S, PATIENCE_S, Lease, Owner, held
+from store.lease import BEAT_S, PATIENCE_S, Lease, Owner, held, lease_of, owner_in
 from store.location import Location, this_host
 from store.store import Store
 
@@ -153,8 +153,8 @@ class RunAt:
 
     def holder(self) -> Owner | None:
         """Who is at work on the run; None where nobody is, or where they are known to be gone."""
-        place = _lease(self.location)
-        owner = _owner(place)
+        place = lease_of(self.location)
+        owner = owner_in(place)
         if owner is None or owner.dead:
             return None
         try:  # the beat of another host is all that tells of it
@@ -176,7 +176,7 @@ class RunAt:
             MashbillError: another process is at work on it; says which.
         """
 
-        place, waited = _lease(self.location), list[Owner]()
+        place, waited = lease_of(self.location), list[Owner]()
 
         def refuse(owner: Owner) -> None:
             waited.append(owner)
@@ -186,7 +186,7 @@ class RunAt:
         with held(self.location, refuse, patience_s=0.0) as lease:
             if waited:  # another may have seen the same dead lease, and removed ours in its place
                 time.sleep(SETTLE_S)
-                found = _owner(place)
+                found = owner_in(place)
                 if found is not None and found.owner != lease.me.owner:
                     raise MashbillError(_at_work(self, found))
             yield lease
@@ -217,24 +217,11 @@ def _object(file: Location) -> dict[str, Any]:
     return found
 
 
-def _lease(location: Location) -> Location:
-    return location.parent / f"{location.name}.lease"
-
-
-def _owner(place: Location) -> Owner | None:
-    try:
-        return Owner(**place.read_json())
-    except FileNotFoundError:
-        return None
-    except TypeError as error:
-        raise MashbillError(f"{place.url} is not a lease of this mashbill: remove it. ({error})") from error
-
-
 def _beats(place: Location, owner: Owner) -> bool:
     """Whether a holder on another host lives: its beat moves within ``PATIENCE_S``."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
-        found = _owner(place)
+        found = owner_in(place)
         if found is None:
             return False
         if found != owner:

@@ -151,8 +151,11 @@ def version_at(store: Store, dataset: str, version: str) -> Version:
     return Version(dataset, version, store.datasets / dataset / version)
 
 
+LATEST = "latest"
+
+
 def find_version(store: Store, name: str) -> Version:
-    """``NAME`` (its newest version) or ``NAME@VERSION`` (a prefix of at least 4 is enough).
+    """``NAME`` or ``NAME@latest`` (its newest version), or ``NAME@VERSION`` (of which 4 characters do).
 
     Raises:
         MashbillError: no such dataset or version; the message lists those there are.
@@ -163,7 +166,7 @@ def find_version(store: Store, name: str) -> Version:
     if not re.fullmatch(NAME, dataset) or not (folder / "newest.json").exists():
         there = ", ".join(list_datasets(store)) or "none yet"
         raise MashbillError(f"no dataset {dataset!r} in {store.url}; there are: {there}")
-    if not wanted:
+    if wanted in ("", LATEST):
         wanted = (folder / "newest.json").read_json()["version"]
     versions = list_versions(store, dataset)
     found = [v for v in versions if v == wanted or (len(wanted) >= 4 and v.startswith(wanted))]

@@ -7,11 +7,13 @@ import os
 import socket
 import time
 import traceback
+import warnings
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 TIMEOUT_S = 150
+AFTER_FAILURE_S = 15
 
 
 def in_ranks(world_size: int, work: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -34,7 +36,7 @@ def in_ranks(world_size: int, work: Callable[..., Any], *arguments: Any) -> list
         started.append((process, ours))
     end = time.monotonic() + TIMEOUT_S
     try:
-        return [_answer(pipe, end, rank) for rank, (_, pipe) in enumerate(started)]
+        return _answers([pipe for _, pipe in started], end)
     finally:
         for process, _ in started:
             process.join(5)
@@ -42,19 +44,30 @@ def in_ranks(world_size: int, work: Callable[..., Any], *arguments: Any) -> list
             process.join()
 
 
-def _answer(pipe: Connection, end: float, rank: int) -> Any:
-    if not pipe.poll(max(0.0, end - time.monotonic())):
-        raise TimeoutError(f"rank {rank} did not answer within {TIMEOUT_S} s")
-    try:
-        return pipe.recv()
-    except EOFError:
-        return "died"
+def _answers(pipes: list[Connection], end: float) -> list[Any]:
+    """By rank; where one has failed, the others wait for it in vain, and are not waited for long."""
+    found: dict[int, Any] = {}
+    while len(found) < len(pipes):
+        left = [pipe for rank, pipe in enumerate(pipes) if rank not in found]
+        ready = wait(left, max(0.0, end - time.monotonic()))
+        if not ready:
+            raise TimeoutError(f"no answer in time but {found}")
+        for pipe in ready:
+            try:
+                answer = pipe.recv()  # type: ignore[union-attr]
+            except EOFError:
+                answer = "died"
+            found[pipes.index(pipe)] = answer  # type: ignore[arg-type]
+            if isinstance(answer, str):
+                end = min(end, time.monotonic() + AFTER_FAILURE_S)
+    return [found[rank] for rank in range(len(pipes))]
 
 
 def _rank(pipe: Connection, environment: dict[str, Any], work: Callable[..., Any], arguments: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
+    warnings.simplefilter("error")
     os.environ.update({name: str(value) for name, value in environment.items()})
     try:
         answer = work(*arguments)

@@ -274,7 +274,7 @@ def looked_at(families: dict[str, Path], pack: Path, folder: Path) -> dict[str, 
 
 
 def poisoned(run: Run, pack: Path, folder: Path, steps: int) -> dict[str, Any]:
-    """Steps of which some have a loss that is not finite on one rank: the weights after each, and the counts."""
+    """Steps of which some have a loss that is not finite: the weights after each, and the counts."""
     with joined() as ranks, trainer_of(run, pack, folder, ranks) as trainer:
         trainer.start()
         after = []

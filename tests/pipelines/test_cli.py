@@ -20,7 +20,8 @@ EXPORTED = [
     *("sample_id", "url", "source_key", "caption", "caption_original", "width", "height", "kept"),
     *("reason", "crop_left", "crop_top", "crop_right", "crop_bottom", "cluster_id", "split"),
 ]
-COMMANDS = ("quickstart", "build", "datasets", "show", "explain", "verify", "export", "distill")
+COMMANDS = ("quickstart", "build", "datasets", "show", "explain", "verify", "export")
+COMMANDS += ("distill", "runs", "trigger")
 
 
 def test_help_names_every_command_and_has_examples(cli: Any) -> None:

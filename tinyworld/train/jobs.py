@@ -42,9 +42,14 @@ class Job:
     seed: int
     cache: Path | None
 
+    @property
+    def count(self) -> int:
+        """How many scenes to learn from: all in a full training, fewer for a few steps."""
+        return min(_CORPUS, max(8, 64 * self.steps))
+
     def corpus(self) -> Corpus:
-        """Drawn scenes: as many as a full training uses, fewer for a few steps."""
-        return training_corpus(min(_CORPUS, max(8, 32 * self.steps)), self.cache)
+        """The scenes, drawn."""
+        return training_corpus(self.count, self.cache)
 
 
 def texts() -> list[str]:
@@ -98,7 +103,7 @@ def _train_second_text_encoder(job: Job) -> list[float]:
 def _train_t5(job: Job) -> list[float]:
     tokenizer = tokens.train_t5_tokenizer(texts())
     tokenizer.save_pretrained(job.out)
-    model, losses = t5.train_t5(training_scenes(_CORPUS), tokenizer, job.steps, job.seed)
+    model, losses = t5.train_t5(training_scenes(job.count), tokenizer, job.steps, job.seed)
     encoder = T5EncoderModel(model.config)
     encoder.load_state_dict(model.state_dict(), strict=False)  # the decoder stays behind
     save_half(encoder, job.out)
@@ -130,8 +135,8 @@ def _partly_reconstructed(corpus: Corpus, seed: int) -> Corpus:
 
 
 def _train_prompt_writer(job: Job) -> list[float]:
-    scenes = training_scenes(_CORPUS)
-    wishes = [prompt_writer.wish(scene) for scene in scenes[:_TOKENIZER_SCENES]]
+    scenes = training_scenes(job.count)
+    wishes = [prompt_writer.wish(scene) for scene in training_scenes(_TOKENIZER_SCENES)]
     tokenizer = tokens.train_chat_tokenizer([*texts(), *wishes])
     tokenizer.save_pretrained(job.out)
     model, losses = prompt_writer.train_prompt_writer(scenes, tokenizer, job.steps, job.seed)

@@ -16,7 +16,7 @@ from tinyworld.scene import Scene
 from tinyworld.train.loop import fit
 from tinyworld.train.tokens import MAX_TOKENS
 
-STEPS = 2000
+STEPS = 700
 _BATCH = 48
 _LEARNING_RATE = 1e-3
 _NOISE_SHARE = 0.25

@@ -64,6 +64,10 @@ class Method(Protocol):
     def check(self, model: Model) -> None:
         """Refuse a student that the method does not fit. Raises ``UsageError``."""
 
+    def networks(self, model: Model) -> Mapping[str, nn.Module]:
+        """The method's other networks by role, new ones on the CPU: a teacher, a proxy, heads. Those that no
+        turn trains stand still."""
+
     def losses(
         self, turn: Turn, nets: Nets, example: Example, generator: torch.Generator
     ) -> Mapping[str, Tensor]:

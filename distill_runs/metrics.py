@@ -3,7 +3,7 @@
 ::
 
     metrics.jsonl      a line per logged step, written as the run goes
-    metrics.parquet    the same as a table, when the run rests
+    metrics.parquet    the same as a table, when the run is done
     events/            TensorBoard events of the same numbers
 """
 
@@ -31,7 +31,9 @@ class Metrics:
         kept.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
         os.replace(kept, folder / "metrics.jsonl")
         self._log = (folder / "metrics.jsonl").open("a")
-        self._events = SummaryWriter(str(folder / "events"), purge_step=step + 1, flush_secs=10)
+        self._events = SummaryWriter(  # a file of its own, even within a second of the start before
+            str(folder / "events"), purge_step=step + 1, flush_secs=10, filename_suffix=f".{step:08d}"
+        )
 
     def add(self, row: Row) -> None:
         """Take in a row; it has a ``step``."""
@@ -52,13 +54,15 @@ class Metrics:
         """Every column but ``step``, in order of appearance."""
         return [name for name in dict.fromkeys(n for row in self.rows for n in row) if name != "step"]
 
+    def write_table(self) -> None:
+        """Every row, and null where a row has not all columns."""
+        columns = {name: [row.get(name) for row in self.rows] for name in ("step", *self.names)}
+        parquet.write_table(pa.table(columns), self.folder / "metrics.parquet")
+
     def close(self) -> None:
-        """Write the table and close the files."""
+        """Close the files; once more is no harm."""
         self._log.close()
         self._events.close()
-        if self.rows:
-            columns = {name: [row.get(name) for row in self.rows] for name in ("step", *self.names)}
-            parquet.write_table(pa.table(columns), self.folder / "metrics.parquet")
 
 
 def _rows(path: Path) -> list[Row]:

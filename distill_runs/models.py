@@ -271,7 +271,7 @@ def refuse_distilled(model: Model) -> None:
         ("its UNet has a guidance embedding", bool(config.get("time_cond_proj_dim"))),
         (f"its scheduler is {scheduler}", scheduler in ("LCMScheduler", "TCDScheduler")),
         (f"it holds {DISTILLED_MARK}", (Path(model.source) / DISTILLED_MARK).exists()),
-        ("its name says so", any(word in model.source.lower() for word in DISTILLED)),
+        ("its name says so", any(word in Path(model.source).name.lower() for word in DISTILLED)),
     )
     for reason, holds in reasons:
         if holds:

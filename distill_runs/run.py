@@ -49,8 +49,11 @@ def train(run: Run, packs: Sequence[str], place: RunAt, progress: bool = True) -
         model = load_model(run.student, run.student_revision)
         _check(run, model, opened, ranks)
         under_way = UnderWay(run, model, opened, packs[-1], place, ranks, progress)
-        under_way.go()
-        return under_way.finish()
+        try:
+            under_way.go()
+            return under_way.finish()
+        finally:
+            under_way.close()
 
 
 def _check(run: Run, model: Model, packs: Sequence[Pack], ranks: Ranks) -> None:
@@ -207,6 +210,12 @@ class UnderWay:
     def _strip(self, step: int) -> Path:
         return self.folder / "samples" / f"step-{step:08d}.png"
 
+    def close(self) -> None:
+        """Let go of files and processes."""
+        self.trainer.stop()
+        if self.metrics:
+            self.metrics.close()
+
     def finish(self) -> dict[str, Any]:
         """The model, the pictures and the summary; rank 0 makes them and all ranks return the summary."""
         weights, saved = self.trainer.final_weights()
@@ -224,7 +233,7 @@ class UnderWay:
         save_strip(self._strip(run.steps), images)
         draw_grid(self.folder / "samples.png", images, self.prompts, f"{run.name}, {saved}")
         draw_over_time(self.folder / "samples_over_time.png", self.folder / "samples", self.prompts)
-        self.metrics.close()
+        self.metrics.write_table()
         draw_curves(self.folder / "curves.png", self.metrics, run.name)
         summary = self._summary(saved)
         model.save(self.folder / "model")

@@ -36,8 +36,10 @@ class AdamW:
             if not (math.isfinite(getattr(self, field)) and getattr(self, field) > 0):
                 _refuse(self, field, "a finite number above 0")
         for field in ("warmup_steps", "cooldown_steps", "weight_decay"):
-            if getattr(self, field) < 0:
-                _refuse(self, field, "at least 0")
+            if not 0 <= getattr(self, field) < math.inf:
+                _refuse(self, field, "a finite number of at least 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            _refuse(self, "betas", "two numbers in [0, 1)")
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of ``step`` of a stage of ``steps``, both counted from 1."""

@@ -10,27 +10,20 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from store.errors import UsageError
-
 BLOCKS = ("transformer_blocks", "down_blocks", "mid_block", "up_blocks")
 """Where the denoisers of diffusers keep the parts that are gathered one after the other."""
 
 
 def shard(net: nn.Module) -> nn.Module:
-    """Split the parameters of a denoiser over all ranks, block by block, in place.
+    """Split the parameters of a network over all ranks in place: a denoiser block by block, others whole.
 
     Buffers (SD3's position table of 226 million values) stay whole on every rank.
-
-    Raises:
-        UsageError: the network has no blocks that could be split.
     """
     parts: list[nn.Module] = []
     for name in BLOCKS:
         held = getattr(net, name, None)
         if held is not None:
             parts += list(held) if isinstance(held, nn.ModuleList) else [held]
-    if not parts:
-        raise UsageError(f"sharding=true: {type(net).__name__} has none of the blocks {', '.join(BLOCKS)}.")
     for part in parts:
         fully_shard(part, reshard_after_forward=True)
     fully_shard(net, reshard_after_forward=True)  # else the root stays whole after a pass without a gradient

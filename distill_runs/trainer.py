@@ -23,7 +23,7 @@ from distill_runs.method import Example, Turn
 from distill_runs.models import Model
 from distill_runs.packs import Pack
 from distill_runs.ranks import Ranks
-from distill_runs.roles import Role, gradient_norm, restore, state_of, trainable, trained_names
+from distill_runs.roles import Role, frozen, gradient_norm, restore, state_of, trainable, trained_names
 from distill_runs.settings import Run, Stage
 from distill_runs.sharding import shard
 from store.errors import MashbillError
@@ -87,8 +87,13 @@ class Trainer:
         model.to(ranks.device, DTYPES[run.precision])
         if run.gradient_checkpointing:
             model.net.enable_gradient_checkpointing()  # type: ignore[operator]
+        self.others = dict(run.method.networks(model))
+        self.trained = {"student"} | {role for turn in run.method.turns for role in turn.roles}
+        for role, net in self.others.items():
+            net.to(ranks.device, None if role in self.trained else DTYPES[run.precision])
         if run.sharded:
-            shard(model.net)
+            for net in (model.net, *self.others.values()):
+                shard(net)
         self.null = model.encode([""])
         self.average = MovingAverage(model.net, run.ema.decay, run.ema.warm) if run.ema else None
         self.chosen: Chosen | None = None
@@ -103,7 +108,8 @@ class Trainer:
             MashbillError: the checkpoint does not fit the run.
         """
         for stage in self.run.stages:
-            stage.optimizer("student")
+            for role in self.trained:
+                stage.optimizer(role)
             trained_names("student", self.model.net, stage.trainable)
         found = load_checkpoint(self.folder, self.ranks)
         if found is None:
@@ -218,11 +224,22 @@ class Trainer:
             "student", self.model.net, stage.trainable, stage.optimizer("student"), self.ranks
         )
         student.average = self.average
-        self.roles = {"student": student}
+        self.roles = {"student": student} | {
+            role: trainable(role, net, ".*", stage.optimizer(role), self.ranks)
+            if role in self.trained
+            else frozen(role, net)
+            for role, net in self.others.items()
+        }
         pack, run = self.packs[self.run.stages.index(stage)], self.run
         ranks = self.ranks.rank, self.ranks.world_size
         self.loader = Loader(pack, stage.data, run.seed, *ranks, workers=run.workers, cursor=cursor)
         self._batches = iter(self.loader)
+
+    def _only(self, turn: Turn) -> None:
+        """Let gradients reach the turn's roles alone; through the others they pass, and leave nothing."""
+        for role in self.roles.values():
+            for parameter in role.parameters:
+                parameter.requires_grad_(role.name in turn.roles)
 
     def _begin(self, stage: Stage) -> None:
         if stage.begin_with == "average" and self.average is not None:
@@ -231,6 +248,7 @@ class Trainer:
     def _update(self, turn: Turn, stage: Stage, at: int) -> dict[str, float]:
         """One update of the turn's roles; left out on all ranks where it is not finite on one."""
         roles = [self.roles[name] for name in turn.roles]
+        self._only(turn)
         for role in roles:
             assert role.optimizer is not None
             role.optimizer.zero_grad()

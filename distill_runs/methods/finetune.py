@@ -16,7 +16,7 @@ from store.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from distill_runs.models import Model
 
@@ -48,6 +48,10 @@ class Finetune:
                 f"min_snr={self.min_snr}: {model.source!r} is a flow; its times are weighted by their "
                 "density. Set min_snr=none."
             )
+
+    def networks(self, model: Model) -> Mapping[str, nn.Module]:
+        """None but the student."""
+        return {}
 
     def losses(
         self, turn: Turn, nets: Nets, example: Example, generator: torch.Generator

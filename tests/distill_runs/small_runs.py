@@ -124,6 +124,9 @@ class Plain:
 
     def check(self, model: Any) -> None: ...
 
+    def networks(self, model: Any) -> Mapping[str, Any]:
+        return {}
+
     def losses(
         self, turn: Turn, nets: Nets, example: Example, generator: torch.Generator
     ) -> Mapping[str, Tensor]:

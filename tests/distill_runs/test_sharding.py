@@ -12,8 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from distill_runs.checkpoint import load_checkpoint
 from distill_runs.ranks import joined
-from distill_runs.sharding import is_sharded, shard
-from store.errors import UsageError
+from distill_runs.sharding import is_sharded
 from tests.distill_runs.in_ranks import in_ranks
 from tests.distill_runs.small_runs import ALONE, Run, small_run, staged, take, trainer_of
 
@@ -77,8 +76,3 @@ def test_split_is_whole_and_resumes_bitwise(
         assert "on 1 ranks instead of 2" in said
         now = alone.model.net.state_dict()
         assert all(torch.equal(now[name], c[name]) for name in now)
-
-
-def test_a_network_without_blocks_is_refused() -> None:
-    with pytest.raises(UsageError, match="has none of the blocks"):
-        shard(torch.nn.Linear(2, 2))

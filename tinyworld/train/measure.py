@@ -9,7 +9,7 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from transformers import (
 from store.errors import MashbillError
 from tinyworld.accuracy import attribute_accuracy
 from tinyworld.caption import caption
-from tinyworld.read_caption import Said, read_caption
+from tinyworld.read_caption import read_caption
 from tinyworld.scene import Scene
 from tinyworld.train import MODELS, NAMES
 from tinyworld.train.attribute_heads import CLASS_NAMES, targets
@@ -38,7 +38,7 @@ from tinyworld.train.captioner import read_images, told
 from tinyworld.train.clip import embed_images, embed_texts
 from tinyworld.train.corpus import evaluation_corpus, evaluation_scenes
 from tinyworld.train.pixels import psnr
-from tinyworld.train.prompt_writer import Message, open_prompt_writer, wish
+from tinyworld.train.prompt_writer import Message, load_prompt_writer, wish, write_prompts
 from tinyworld.train.vae import encode, reconstruct
 from tinyworld.train.wrong import ATTRIBUTES, wrong_scene
 
@@ -155,30 +155,32 @@ def measure_captioner(folder: Path, count: int) -> dict[str, float]:
 
 def measure_prompt_writer(folder: Path, count: int) -> dict[str, float]:
     """Share of prompts that say all that was asked for, of full wishes and of wishes with gaps."""
-    answer = open_prompt_writer(folder)
-    rng = random.Random("measure prompts")
+    model, tokenizer = load_prompt_writer(folder)
     scenes = evaluation_scenes(count)
-    full = [granted(scene, wish(scene), answer, seed) for seed, scene in enumerate(scenes)]
-    gaps = [granted(scene, wish(scene, rng), answer, seed) for seed, scene in enumerate(scenes)]
-    return {"full_wishes": sum(full) / count, "wishes_with_gaps": sum(gaps) / count}
+    found = {}
+    for name, rng in (("full_wishes", None), ("wishes_with_gaps", random.Random("measure prompts"))):
+        wishes = [wish(scene, rng) for scene in scenes]
+        chats: list[list[Message]] = [[{"role": "user", "content": asked}] for asked in wishes]
+        prompts = [
+            prompt
+            for start in range(0, count, 100)
+            for prompt in write_prompts(model, tokenizer, chats[start : start + 100], seed=start)
+        ]
+        found[name] = sum(map(granted, scenes, wishes, prompts)) / count
+    return found
 
 
-def granted(scene: Scene, asked: str, answer: Callable[[Sequence[Message], int], str], seed: int) -> bool:
-    """Whether the answer to the wish ``asked`` of this scene says everything in it."""
-    said = read_caption(answer([{"role": "user", "content": asked}], seed))
-    truth = read_caption(caption(scene))
+def granted(scene: Scene, asked: str, prompt: str) -> bool:
+    """Whether the prompt for the wish ``asked`` of this scene says everything in it."""
+    said, truth = read_caption(prompt), read_caption(caption(scene))
     checks = [said.count == truth.count, said.things == truth.things]
     parts = asked.split(", ")
     checks += [said.relation == truth.relation] if scene.relation in parts else []
     checks += [said.style == truth.style] if scene.style in parts else []
     place = next((part for part in parts if part.startswith("on ")), "")
     checks += [said.background == truth.background] if place else []
-    checks += [_same_behind(said, truth)] if " of " in place else []
+    checks += [said.background_colors == truth.background_colors] if " of " in place else []
     return all(checks)
-
-
-def _same_behind(said: Said, truth: Said) -> bool:
-    return said.background_colors == truth.background_colors
 
 
 MEASURES: dict[str, Callable[[Path, int], dict[str, float]]] = {

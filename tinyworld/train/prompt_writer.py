@@ -112,23 +112,43 @@ def train_prompt_writer(
     return model.eval(), losses
 
 
+def load_prompt_writer(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """A saved prompt writer and its tokenizer."""
+    model = LlamaForCausalLM.from_pretrained(folder).eval()
+    return model, PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+@torch.no_grad()
+def write_prompts(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    chats: Sequence[Sequence[Message]],
+    seed: int,
+) -> list[str]:
+    """One answer for each chat, drawn from the likeliest words (nucleus of 0.9)."""
+    for messages in chats:
+        if not messages or messages[-1]["role"] != "user":
+            raise UsageError(f"the last of {len(messages)} messages must have role 'user'; add one")
+    prompts = [_chat(tokenizer, messages) for messages in chats]
+    inputs = tokenizer(prompts, padding=True, return_tensors="pt")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        tokens = model.generate(**inputs, max_new_tokens=_MAX_NEW_TOKENS, do_sample=True, top_p=0.9, top_k=0)
+    texts: list[str] = tokenizer.batch_decode(
+        tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    )
+    return texts
+
+
 def open_prompt_writer(folder: Path) -> Callable[[Sequence[Message], int], str]:
     """Load a saved prompt writer; the function answers messages as a chat endpoint does.
 
     Its second argument is a seed: the same messages and seed give the same prompt, another seed other
     words, and other choices where the wish leaves something open.
     """
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    model = LlamaForCausalLM.from_pretrained(folder).eval()
+    model, tokenizer = load_prompt_writer(folder)
 
-    def answer(messages: Sequence[Message], seed: int = 0) -> str:
-        if not messages or messages[-1]["role"] != "user":
-            raise UsageError(f"the last of {len(messages)} messages must have role 'user'; add one")
-        inputs = tokenizer(_chat(tokenizer, messages), return_tensors="pt")
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(seed)
-            tokens = model.generate(**inputs, max_new_tokens=_MAX_NEW_TOKENS, do_sample=True, top_p=0.9)
-        text: str = tokenizer.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        return text
+    def answer(messages: Sequence[Message], seed: int) -> str:
+        return write_prompts(model, tokenizer, [messages], seed)[0]
 
     return answer

@@ -28,6 +28,8 @@ from store.digest import settings
 from store.errors import UsageError
 from store.runs import RunAt, RunState
 
+LINE_S = 30.0
+"""Between two lines of progress in a log."""
 PACKAGES = ("torch", "diffusers", "transformers", "webdataset", "numpy", "safetensors")
 
 
@@ -104,7 +106,7 @@ class UnderWay:
     ) -> None:
         self.run, self.model, self.packs, self.place, self.ranks = run, model, packs, place, ranks
         self.folder, self.progress = Path(place.folder), progress and ranks.first
-        self.began = time.perf_counter()
+        self.began = self.last_line = time.perf_counter()
         self.trainer = Trainer(run, model, packs, self.folder, ranks)
         self.validation = None
         if run.validation.every:
@@ -132,11 +134,19 @@ class UnderWay:
                     speed = (counts.samples - samples) / (now - mark)
                     row = self._log(speed)
                     mark, samples = now, counts.samples
-                    bar.set_postfix(
-                        {k.removeprefix("loss/"): f"{v:.4f}" for k, v in row.items() if "loss/" in k}
-                    )
+                    terms = {n.removeprefix("loss/"): f"{v:.4f}" for n, v in row.items() if "loss/" in n}
+                    bar.set_postfix(terms)
+                    self._line(terms, speed)
                 self._between(counts.step)
-        self.trainer.stop()
+
+    def _line(self, terms: dict[str, str], speed: float) -> None:
+        """A line of progress where no bar can be drawn: in a log."""
+        now, counts = time.perf_counter(), self.trainer.counts
+        if self.ranks.first and not self.progress and now - self.last_line >= LINE_S:
+            self.last_line = now
+            told = ", ".join(f"{name} {value}" for name, value in terms.items())
+            said = f"{self.run.name}: step {counts.step} of {self.run.steps}, {told}, {speed:.0f} samples/s"
+            print(said, file=sys.stderr, flush=True)
 
     def _between(self, step: int) -> None:
         """What is due after a step: validation, pictures, a checkpoint."""
@@ -205,7 +215,9 @@ class UnderWay:
         times = even_times(model.schedule, run.samples.inference_steps, shift)
         condition = model.encode(self.prompts)
         predict = model.guided(model.net, condition, self.trainer.null, run.samples.guidance_scale)
-        return model.images(sample(predict, start, model.schedule, times)).cpu()
+        with self.trainer.arithmetic():
+            x0 = sample(predict, start, model.schedule, times)
+        return model.images(x0).cpu()
 
     def _strip(self, step: int) -> Path:
         return self.folder / "samples" / f"step-{step:08d}.png"

@@ -286,9 +286,13 @@ class Trainer:
 
     def losses(self, turn: Turn, example: Example, noise: torch.Generator) -> Mapping[str, Tensor]:
         """The terms of the loss, in the run's precision."""
-        dtype, nets = DTYPES[self.run.precision], Networks(self.model, self.roles)
-        with torch.autocast(self.ranks.device.type, dtype, enabled=dtype != torch.float32):
-            return self.run.method.losses(turn, nets, example, noise)
+        with self.arithmetic():
+            return self.run.method.losses(turn, Networks(self.model, self.roles), example, noise)
+
+    def arithmetic(self) -> torch.autocast:
+        """Passes of the denoisers in this block are in the run's precision."""
+        dtype = DTYPES[self.run.precision]
+        return torch.autocast(self.ranks.device.type, dtype, enabled=dtype != torch.float32)
 
     def example(self, batch: Batch, at: int, noise: torch.Generator, drop: bool = True) -> Example:
         """Scaled latents and conditions of a batch, on the rank's device; no caption is dropped where

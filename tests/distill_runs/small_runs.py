@@ -156,7 +156,12 @@ class Faulty(Finetune):
     ) -> Mapping[str, Tensor]:
         terms = super().losses(turn, nets, example, generator)
         here = self.rank is None or self.rank == int(os.environ.get("RANK", "0"))
-        if example.step in self.steps and here and (not self.flag or Path(self.flag).exists()):
+        if (
+            torch.is_grad_enabled()
+            and example.step in self.steps
+            and here
+            and (not self.flag or Path(self.flag).exists())
+        ):
             return FAULTS[self.fault](terms)
         return terms
 

@@ -18,14 +18,6 @@ _PLACES = 4
 _SHAPES, _COLORS, _BEHIND = list(SHAPES), list(COLORS), list(BACKGROUND_COLORS)
 _THING_CLASSES = (len(_SHAPES) + 1, len(_COLORS) + 1)
 _CLASSES = (*_THING_CLASSES * _PLACES, _PLACES, len(RELATIONS) + 1, len(BACKGROUNDS), len(STYLES))
-CLASS_NAMES = (
-    *(f"{what} {place}" for place in range(1, _PLACES + 1) for what in ("shape", "color")),
-    "count",
-    "relation",
-    "background",
-    "style",
-)
-"""What the columns of the class numbers of ``targets`` stand for."""
 _SEEN_IN_SHORT = 2 * _PLACES + 2
 """Things, count and relation come first: a short caption says no more."""
 

@@ -31,16 +31,17 @@ from store.errors import MashbillError
 from tinyworld.accuracy import attribute_accuracy
 from tinyworld.caption import caption
 from tinyworld.read_caption import read_caption
-from tinyworld.scene import Scene
+from tinyworld.scene import RELATIONS, Scene
+from tinyworld.shapes import SHAPES
 from tinyworld.train import MODELS, NAMES
-from tinyworld.train.attribute_heads import CLASS_NAMES, targets
 from tinyworld.train.captioner import read_images, told
 from tinyworld.train.clip import embed_images, embed_texts
 from tinyworld.train.corpus import evaluation_corpus, evaluation_scenes
 from tinyworld.train.pixels import psnr
 from tinyworld.train.prompt_writer import Message, load_prompt_writer, wish, write_prompts
+from tinyworld.train.token_heads import thing_words
 from tinyworld.train.vae import encode, reconstruct
-from tinyworld.train.wrong import ATTRIBUTES, wrong_scene
+from tinyworld.train.wrong import ATTRIBUTES, looks, wrong_scene
 
 SCENES = 500
 _AMONG = 100
@@ -108,30 +109,41 @@ def _hits(images_ND: Tensor, texts_ND: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def measure_t5(folder: Path, count: int) -> dict[str, float]:
-    """Accuracy of least-squares probes on the mean of the encoder's states, for a few attributes.
+    """Accuracy of least-squares probes on single states of the encoder: what a word's state knows of its
+    sentence. From the state at a thing's color: the thing's shape; from that at its shape: its place in
+    the relation, and the relation.
 
-    The probes are fitted to ``3 * count`` captions of evaluation scenes and measured on ``count`` others.
+    Captions of ``count`` scenes fit the probes, those of as many others measure them.
     """
     encoder = T5EncoderModel.from_pretrained(folder).eval()
     tokenizer = T5Tokenizer.from_pretrained(folder)
-    scenes = evaluation_scenes(4 * count)
-    states = []
-    for start in range(0, len(scenes), 100):
-        texts = [caption(scene) for scene in scenes[start : start + 100]]
-        tokens = tokenizer(texts, padding=True, return_tensors="pt")
-        mask = tokens.attention_mask[..., None]
-        states.append((encoder(**tokens).last_hidden_state * mask).sum(1) / mask.sum(1))
-    inputs = torch.cat(states)
-    inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1).double()
-    numbers, _ = targets(scenes)
-    found = {}
-    for column, name in enumerate(CLASS_NAMES):
-        if name in ("shape 1", "color 1", "count", "relation", "background", "style"):
-            hot = F.one_hot(numbers[:, column]).double()
-            weights = torch.linalg.lstsq(inputs[count:], hot[count:]).solution
-            guessed = (inputs[:count] @ weights).argmax(1)
-            found[name] = float((guessed == numbers[:count, column]).float().mean())
-    return found
+    scenes = [scene for scene in evaluation_scenes(4 * count) if len(set(map(looks, scene.things))) > 1]
+    at_color: list[Tensor] = []
+    at_shape: list[Tensor] = []
+    known: list[tuple[int, int, int]] = []
+    for scene in scenes[: 2 * count]:
+        tokens = tokenizer(caption(scene), return_tensors="pt")
+        states_LD = encoder(**tokens).last_hidden_state[0]
+        words = tokenizer.convert_ids_to_tokens(tokens.input_ids[0])
+        for position, place in thing_words(scene, words):
+            at_color.append(states_LD[position - 1])
+            at_shape.append(states_LD[position])
+            shape = list(SHAPES).index(scene.things[place].shape)
+            known.append((shape, place, RELATIONS.index(str(scene.relation))))
+    classes = torch.tensor(known)
+    return {
+        "shape_at_color": _probed(torch.stack(at_color), classes[:, 0]),
+        "place_at_shape": _probed(torch.stack(at_shape), classes[:, 1]),
+        "relation_at_shape": _probed(torch.stack(at_shape), classes[:, 2]),
+    }
+
+
+def _probed(states_ND: Tensor, classes_N: Tensor) -> float:
+    """Accuracy on the second half of a linear map fitted to the first."""
+    inputs = torch.cat([states_ND, torch.ones(len(states_ND), 1)], dim=1).double()
+    half = len(inputs) // 2
+    weights = torch.linalg.lstsq(inputs[:half], F.one_hot(classes_N[:half]).double(), driver="gelsd").solution
+    return float(((inputs[half:] @ weights).argmax(1) == classes_N[half:]).float().mean())
 
 
 def measure_captioner(folder: Path, count: int) -> dict[str, float]:

@@ -1,11 +1,14 @@
-"""The T5 text encoder, trained as one half of a T5 that mends and retells captions."""
+"""The T5 text encoder, trained as one half of a T5 that mends and retells captions, and by heads on its states:
+without them even a thousand steps leave it unaware of which color belongs to which shape.
+
+N captions, L tokens, D width.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,10 +17,11 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 from tinyworld.caption import caption
 from tinyworld.scene import Scene
 from tinyworld.train.loop import fit
+from tinyworld.train.token_heads import TokenHeads
 from tinyworld.train.tokens import MAX_TOKENS
 
-STEPS = 700
-_BATCH = 48
+STEPS = 1500
+_BATCH = 32
 _LEARNING_RATE = 1e-3
 _NOISE_SHARE = 0.25
 _MEAN_SPAN = 2.0
@@ -39,7 +43,7 @@ def build_t5(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
         num_heads=6,
         dropout_rate=0.0,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
+        tie_word_embeddings=True,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
     return T5ForConditionalGeneration(config)
@@ -70,27 +74,41 @@ def corrupt(
     return source, target
 
 
-def pairs(
-    scenes: Sequence[Scene], tokenizer: T5Tokenizer, rng: random.Random
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Token ids in and out, ends included: half to mend, half to retell in other words."""
+@dataclass(frozen=True)
+class Lesson:
+    """Token ids in and out, ends included; the first ``len(scenes)`` are whole captions to be retold in
+    other words, the others captions with gaps to be mended."""
+
+    sources: list[list[int]]
+    goals: list[list[int]]
+    scenes: list[Scene]
+    is_long: list[bool]
+
+
+def lesson(scenes: Sequence[Scene], tokenizer: T5Tokenizer, rng: random.Random) -> Lesson:
+    """One row for each scene: the first half to be retold, the other to be mended."""
+    half = len(scenes) // 2
+    is_long = [rng.random() < 0.7 for _ in scenes]
+    texts = [_caption(scene, long) for scene, long in zip(scenes, is_long, strict=True)]
+    retold = [
+        _caption(replace(scene, variant=scene.variant + 1 + rng.randrange(2)), long)
+        for scene, long in zip(scenes[:half], is_long, strict=False)
+    ]
     sentinels = [tokenizer.convert_tokens_to_ids(f"<extra_id_{i}>") for i in range(12)]
-    end = tokenizer.eos_token_id
-    sources: list[list[int]] = []
-    goals: list[list[int]] = []
-    for scene in scenes:
-        length: Literal["long", "short"] = "long" if rng.random() < 0.7 else "short"
-        text = caption(scene, length)
-        tokens = tokenizer(text, add_special_tokens=False).input_ids
-        if rng.random() < 0.5:
-            source, goal = corrupt(tokens, sentinels, rng)
-        else:
-            source = tokens
-            retold = caption(replace(scene, variant=scene.variant + 1 + rng.randrange(2)), length)
-            goal = tokenizer(retold, add_special_tokens=False).input_ids
-        sources.append([*source, end])
-        goals.append([*goal, end])
-    return sources, goals
+    whole = tokenizer(texts, add_special_tokens=False).input_ids
+    broken = [corrupt(tokens, sentinels, rng) for tokens in whole[half:]]
+    goals = tokenizer(retold, add_special_tokens=False).input_ids
+    end = [tokenizer.eos_token_id]
+    return Lesson(
+        [tokens + end for tokens in whole[:half]] + [source + end for source, _ in broken],
+        [tokens + end for tokens in goals] + [goal + end for _, goal in broken],
+        list(scenes[:half]),
+        is_long[:half],
+    )
+
+
+def _caption(scene: Scene, long: bool) -> str:
+    return caption(scene, "long" if long else "short")
 
 
 def _padded(rows: list[list[int]], value: int, width: int) -> Tensor:
@@ -98,15 +116,23 @@ def _padded(rows: list[list[int]], value: int, width: int) -> Tensor:
 
 
 def t5_loss(
-    model: T5ForConditionalGeneration, sources: list[list[int]], goals: list[list[int]], masked: bool
+    model: T5ForConditionalGeneration, heads: TokenHeads, tokenizer: T5Tokenizer, taught: Lesson, masked: bool
 ) -> Tensor:
-    """Cross entropy of the goals. Not ``masked``: padded to the full length and all of it attended to,
-    as Stable Diffusion 3 uses its T5."""
+    """Cross entropy of the goals, and what the heads read off the states of whole captions.
+
+    Not ``masked``: padded to the full length and all of it attended to, as Stable Diffusion 3 uses its T5.
+    """
     pad = int(model.config.pad_token_id)
-    inputs = _padded(sources, pad, max(map(len, sources)) if masked else MAX_TOKENS)
-    labels = _padded(goals, _NO_LABEL, max(map(len, goals)))
-    mask = (inputs != pad).long() if masked else torch.ones_like(inputs)
-    loss: Tensor = model(input_ids=inputs, attention_mask=mask, labels=labels).loss
+    inputs = _padded(taught.sources, pad, max(map(len, taught.sources)) if masked else MAX_TOKENS)
+    labels = _padded(taught.goals, _NO_LABEL, max(map(len, taught.goals)))
+    present = (inputs != pad).long()
+    mask = present if masked else torch.ones_like(inputs)
+    output = model(input_ids=inputs, attention_mask=mask, labels=labels)
+    count = len(taught.scenes)
+    words = [tokenizer.convert_ids_to_tokens(row) for row in taught.sources[:count]]
+    states_NLD = output.encoder_last_hidden_state[:count]
+    read: Tensor = heads(states_NLD, present[:count], taught.scenes, words, taught.is_long)
+    loss: Tensor = output.loss + read
     return loss
 
 
@@ -117,10 +143,11 @@ def train_t5(
     torch.manual_seed(seed)
     rng = random.Random(f"t5 {seed}")
     model = build_t5(tokenizer).train()
+    heads = TokenHeads(model.config.d_model)
 
     def loss_of_step(step: int) -> Tensor:
-        sources, goals = pairs(rng.choices(scenes, k=_BATCH), tokenizer, rng)
-        return t5_loss(model, sources, goals, masked=step % 2 == 0)
+        taught = lesson(rng.choices(scenes, k=_BATCH), tokenizer, rng)
+        return t5_loss(model, heads, tokenizer, taught, masked=step % 2 == 0)
 
-    losses = fit(model.parameters(), loss_of_step, steps, _LEARNING_RATE, "t5")
+    losses = fit([*model.parameters(), *heads.parameters()], loss_of_step, steps, _LEARNING_RATE, "t5")
     return model.eval(), losses

@@ -52,7 +52,7 @@ def _relation(scene: Scene, rng: random.Random) -> Scene | None:
         (i, j)
         for j in range(len(scene.things))
         for i in range(j)
-        if _looks(scene.things[i]) != _looks(scene.things[j])
+        if looks(scene.things[i]) != looks(scene.things[j])
     ]
     if unlike and (not others or rng.random() < 0.5):
         i, j = rng.choice(unlike)
@@ -62,7 +62,8 @@ def _relation(scene: Scene, rng: random.Random) -> Scene | None:
     return replace(scene, relation=rng.choice(others)) if others else None
 
 
-def _looks(thing: Thing) -> tuple[str, str]:
+def looks(thing: Thing) -> tuple[str, str]:
+    """Shape and color."""
     return thing.shape, thing.color
 
 
@@ -72,7 +73,7 @@ def _count(scene: Scene, rng: random.Random) -> Scene:
     wanted = rng.choice([n for n in (count - 1, count + 1) if 1 <= n <= 4])
     things = scene.things[:wanted]
     if wanted > count:
-        alike = len({_looks(thing) for thing in scene.things}) == 1
+        alike = len({looks(thing) for thing in scene.things}) == 1
         copied = alike and (count > 1 or rng.random() < 0.5)
         extra = Thing(rng.choice(list(SHAPES)), rng.choice(list(COLORS)), 0.2, 0.5, 0.5)
         things = (*things, scene.things[0] if copied else extra)

@@ -143,6 +143,7 @@ def _packable(group: Group, tar: Path) -> list[dict[str, Any]]:
             member = writer.add(f"{number:024x}.jpg", image)
             place = {"tar": str(tar), "image_offset": member.offset, "image_size": member.size}
             crop = {"crop_left": left, "crop_top": 0, "crop_right": left + height, "crop_bottom": height}
+            crop["crop_aspect"] = 1
             texts = dict.fromkeys(("caption", "caption_original", "url", "source_key"), "a drawn scene")
             known = {"sample_id": f"{number:024x}", "width": width, "height": height, "split": "train"}
             rows.append(known | place | crop | texts | {"dataset": "l-pp", "version": "0"})

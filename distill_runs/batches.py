@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from distill_runs.buckets import Size
 from distill_runs.pack_samples import (
     Box,
     Picture,
@@ -27,6 +26,7 @@ from distill_runs.pack_samples import (
 from distill_runs.pack_shards import PackReader, sidecar, sidecar_size
 from distill_runs.packs import Data, Pack
 from distill_runs.visits import Visits
+from store.aspects import Size
 from store.errors import MashbillError
 
 

@@ -61,20 +61,27 @@ def save_checkpoint(
             f"the checkpoint of step {step} could not be written to {target} ({failure}). Make room "
             "there and run the same command again: it goes on from the checkpoint before."
         )
-    if ranks.first:
-        for old in _steps(folder)[:-KEPT]:
-            shutil.rmtree(old)
 
 
 def load_checkpoint(folder: Path, ranks: Ranks) -> tuple[dict[str, Any], dict[str, Any], int] | None:
-    """The newest checkpoint that is whole: (shared state, this rank's own, its world size); else None.
+    """The newest checkpoint that is whole: (shared state, this rank's own, its world size); None where there
+    is none at all.
 
     A damaged one is named on stderr and passed over. Where there were fewer ranks, a rank that is new
     gets what rank 0 knew.
+
+    Raises:
+        MashbillError: there are checkpoints, and every one is damaged.
     """
+    steps = ranks.of_first([str(path) for path in _steps(folder)] if ranks.first else None)
     found = ranks.of_first(str(_newest(folder) or "") if ranks.first else None)
-    if not found:
+    if not steps:
         return None
+    if not found:
+        raise MashbillError(
+            f"every checkpoint is damaged: {', '.join(steps)}. Restore one, or move them away and run the "
+            "same command again: it then begins anew."
+        )
     path = Path(found)
     world_size = json.loads((path / "checkpoint.json").read_text())["world_size"]
     mine = ranks.rank if ranks.rank < world_size else 0
@@ -86,7 +93,7 @@ def _newest(folder: Path) -> Path | None:
         problem = _problem(path)
         if problem is None:
             return path
-        print(f"{path} is damaged ({problem}); going on from the one before", file=sys.stderr, flush=True)
+        print(f"{path} is damaged ({problem}); looking at the one before", file=sys.stderr, flush=True)
     return None
 
 
@@ -135,6 +142,9 @@ def _commit(partial: Path, target: Path, world_size: int, step: int) -> None:
         os.fsync(file.fileno())
     shutil.rmtree(target, ignore_errors=True)  # a damaged one of this step that was passed over
     os.replace(partial, target)
+    earlier = [path for path in _steps(target.parent.parent) if path.name <= target.name]
+    for old in earlier[:-KEPT]:  # not a later one that was passed over as damaged
+        shutil.rmtree(old)
 
 
 def _tried(work: Callable[[], None]) -> str | None:

@@ -30,11 +30,15 @@ class MovingAverage:
         """Take in the parameters as they stand."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 9)) if self.warm else self.decay
+        moving, now = [], []
         for name, parameter in net.named_parameters():
             if parameter.requires_grad:
-                self.shadow[name].lerp_(parameter.detach().float(), 1 - decay)
+                moving.append(self.shadow[name])
+                now.append(parameter.detach().float())
             else:
                 self.shadow[name].copy_(parameter)
+        if moving:
+            torch._foreach_lerp_(moving, now, 1 - decay)
 
     @contextmanager
     def in_place_of(self, net: nn.Module) -> Iterator[None]:

@@ -16,7 +16,7 @@ CARD = """# {name}
 from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained("{folder}")
-pipeline("{prompt}", num_inference_steps={steps}, guidance_scale={scale:g}).images[0].save("picture.png")
+picture = pipeline("{prompt}", num_inference_steps={steps}, guidance_scale={scale:g}{more}).images[0]
 ```
 
 ![Samples](../samples.png)
@@ -61,6 +61,7 @@ def model_card(run: Run, model: Model, summary: dict[str, Any], place: RunAt) ->
         prompt=(run.samples.prompts or ("a red circle",))[0].replace('"', "'"),
         steps=run.samples.inference_steps,
         scale=run.samples.guidance_scale,
+        more=_length_of_t5(model),
         student=run.student,
         method=summary["method"],
         data="; ".join(sorted({f"{p['dataset']}@{p['version']}" for p in summary["packs"]})),
@@ -69,3 +70,10 @@ def model_card(run: Run, model: Model, summary: dict[str, Any], place: RunAt) ->
         run=place.id,
         figures="\n".join(table),
     )
+
+
+def _length_of_t5(model: Model) -> str:
+    """SD3 reads the padding of T5 too, and is trained with as much as the tokenizer says, 256 at most, which
+    is what the stock pipeline takes unless it is told."""
+    t5 = model.pipeline.components.get("tokenizer_3")
+    return f", max_sequence_length={t5.model_max_length}" if t5 and t5.model_max_length < 256 else ""

@@ -6,22 +6,20 @@ B batch, H W pixels, C latent channels, h w latent cells.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import diffusers
 import torch
-import transformers
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from distill_runs.families import FAMILIES, Condition, Dropped, Family
 from distill_runs.guidance import guided
+from distill_runs.quiet import cut_silently, quiet
 from distill_runs.sampler import Predict
 from distill_runs.schedule import Prediction, RectifiedFlow, Schedule, VariancePreserving
 from store.errors import UsageError
@@ -87,7 +85,7 @@ class Model:
 
     def encode(self, captions: Sequence[str], dropped: Dropped | None = None) -> Condition:
         """The condition of the captions; captions that an encoder is not to see read as empty."""
-        with _quiet():  # a caption longer than an encoder reads is cut, as in the stock pipeline
+        with cut_silently(self.pipeline):
             condition: Condition = self.family.encode(self.pipeline, captions, dropped or {})
         return condition
 
@@ -97,19 +95,22 @@ class Model:
 
         ``images_BCHW``: float32 in [-1, 1]. The VAE computes in float32; SDXL's overflows in float16.
         """
-        vae = self.pipeline.vae
-        with torch.autocast(images_BCHW.device.type, enabled=False):
-            posterior = vae.encode(images_BCHW.to(vae.device, vae.dtype)).latent_dist
-            noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
-            latents: Tensor = posterior.mean + posterior.std * noise
-        return latents.float()
+        mean, spread = self._posterior(images_BCHW)
+        return mean + spread * torch.randn(mean.shape, generator=generator).to(mean)
 
-    @torch.no_grad()
     def mean_latents(self, images_BCHW: Tensor) -> Tensor:
         """The means of the VAE's posterior, unscaled: float32 [B, C, h, w], on the CPU."""
-        vae = self.pipeline.vae
-        mean: Tensor = vae.encode(images_BCHW.to(vae.device, vae.dtype)).latent_dist.mean
-        return mean.float().cpu()
+        return self._posterior(images_BCHW)[0].cpu()
+
+    @torch.no_grad()
+    def _posterior(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and spreads of the VAE's posterior, unscaled: float32 [B, C, h, w]."""
+        vae, found = self.pipeline.vae, []
+        with torch.autocast(vae.device.type, enabled=False):
+            for part in torch.split(images_BCHW, _at_once(images_BCHW)):
+                posterior = vae.encode(part.to(vae.device, vae.dtype)).latent_dist
+                found.append((posterior.mean.float(), posterior.std.float()))
+        return torch.cat([mean for mean, _ in found]), torch.cat([spread for _, spread in found])
 
     def scaled(self, latents_BChw: Tensor) -> Tensor:
         """(z - shift) scale: what the denoiser works on, of unscaled latents."""
@@ -122,8 +123,8 @@ class Model:
         """Pictures of scaled latents: float32 [B, 3, H, W] in [-1, 1]."""
         facts, vae = self.vae_facts, self.pipeline.vae
         latents = x0_BChw / facts["scaling_factor"] + (facts["shift_factor"] or 0.0)
-        pictures: Tensor = vae.decode(latents.to(vae.device, vae.dtype)).sample
-        return pictures.float().clamp(-1, 1)
+        parts = torch.split(latents.to(vae.device, vae.dtype), _at_once(latents, facts["factor"]))
+        return torch.cat([vae.decode(part).sample.float() for part in parts]).clamp(-1, 1)
 
     def predict(self, net: nn.Module, x_t: Tensor, times_B: Tensor, condition: Condition) -> Tensor:
         """The prediction of ``net``, a network of this family, in the measure of its schedule.
@@ -140,26 +141,35 @@ class Model:
                 return self.predict(net, x_t, times_B, condition)
             both = condition.and_then(null)
             out = self.predict(net, torch.cat([x_t, x_t]), torch.cat([times_B, times_B]), both)
-            conditional, unconditional = out.chunk(2)
+            conditional, unconditional = out.float().chunk(2)
             return guided(unconditional, conditional, guidance_scale)
 
         return predict
 
     def save(self, folder: Path) -> None:
         """Write the stock pipeline: ``DiffusionPipeline.from_pretrained(folder)`` loads it."""
-        with _quiet():
+        with quiet():
             self.pipeline.save_pretrained(folder)
 
 
+PIXELS_AT_ONCE = 4 * 1024 * 1024
+"""What a VAE works on at a time: in float32, about 16 GB for decoding."""
+
+
+def _at_once(images_BCHW: Tensor, factor: int = 1) -> int:
+    """How many of the batch a VAE takes at a time, at least one; ``factor`` pixels to a side of a cell."""
+    return max(1, PIXELS_AT_ONCE // (images_BCHW.shape[-2] * images_BCHW.shape[-1] * factor**2))
+
+
 def load_model(source: str, revision: str | None = None, role: str = "student") -> Model:
-    """A pipeline of a hub id or a folder, in float32, with its denoiser in training mode.
+    """A pipeline of a hub id or a folder, in float32, to be looked at: what is trained, ``roles`` says.
 
     Raises:
         UsageError: there is no such model, it is not whole, or it is none of SD 1.x, PixArt-Sigma and SD3.
     """
     found = shipped(source)
     try:
-        with _quiet():
+        with quiet():
             pipeline = _pipeline(found, revision)
     except (OSError, ValueError, AttributeError, SafetensorError) as error:
         said = " ".join(str(error).split())
@@ -187,26 +197,6 @@ def _pipeline(found: str, revision: str | None) -> DiffusionPipeline:
             if missing := sorted(told["missing_keys"]):
                 raise OSError(f"the weights of its {name} lack {len(missing)} tensors, such as {missing[0]}")
     return DiffusionPipeline.from_pretrained(found, revision=revision, **given)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """diffusers and transformers say errors alone and draw no bars in this block; what they say in between
-    is for people who write programs with them."""
-    switches = [library.utils.logging for library in (diffusers, transformers)]
-    before = [(switch.get_verbosity(), switch.is_progress_bar_enabled()) for switch in switches]
-    for switch in switches:
-        switch.set_verbosity_error()
-        switch.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks")  # diffusers' own call
-            yield
-    finally:
-        for switch, (verbosity, bars) in zip(switches, before, strict=True):
-            switch.set_verbosity(verbosity)
-            if bars:
-                switch.enable_progress_bar()
 
 
 def as_model(source: str, pipeline: DiffusionPipeline) -> Model:
@@ -237,6 +227,8 @@ def as_model(source: str, pipeline: DiffusionPipeline) -> Model:
 
 def _schedule(source: str, config: Any) -> Schedule:
     if "beta_schedule" not in config:
+        if "FlowMatch" not in str(config.get("_class_name", "FlowMatch")):
+            raise UsageError(f"the model {source!r} has a {config['_class_name']}: expected betas or a flow.")
         return RectifiedFlow()
     for unread in ("trained_betas", "rescale_betas_zero_snr"):
         if config.get(unread):
@@ -270,7 +262,7 @@ def refuse_distilled(model: Model) -> None:
     reasons = (
         ("its UNet has a guidance embedding", bool(config.get("time_cond_proj_dim"))),
         (f"its scheduler is {scheduler}", scheduler in ("LCMScheduler", "TCDScheduler")),
-        (f"it holds {DISTILLED_MARK}", (Path(model.source) / DISTILLED_MARK).exists()),
+        (f"it holds {DISTILLED_MARK}", (Path(shipped(model.source)) / DISTILLED_MARK).exists()),
         ("its name says so", any(word in Path(model.source).name.lower() for word in DISTILLED)),
     )
     for reason, holds in reasons:

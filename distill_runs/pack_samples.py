@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill_runs.buckets import Size, covering
 from distill_runs.packs import Data, Pack
 from distill_runs.visits import chance
+from store.aspects import Size, covering
 from store.errors import MashbillError
 
 Box = tuple[float, float, float, float]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_runs.buckets import Size, nearest_bucket
+from distill_runs.buckets import nearest_bucket
 from distill_runs.packs import Pack, Shard
+from store.aspects import Size
 from store.errors import MashbillError
 from store.location import Location
 from store.parquet import read_table

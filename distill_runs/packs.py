@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distill_runs.buckets import Size, nearest_bucket, run_buckets
+from distill_runs.buckets import nearest_bucket, run_buckets
+from store.aspects import Size
 from store.errors import MashbillError, UsageError
 from store.location import Location
 

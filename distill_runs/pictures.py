@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from PIL import Image
 from torch import Tensor
 
@@ -30,7 +31,8 @@ def _running_mean(losses: Sequence[float]) -> list[float]:
 
 
 def draw_curves(path: Path, metrics: Metrics, title: str) -> None:
-    """One panel each for losses, gradient norms and learning rates: a line per term and role."""
+    """One panel each for losses, gradient norms and learning rates: a line per term and role, the running
+    mean of what differs from batch to batch."""
     panels = [
         (heading, [name for name in metrics.names if part in name], scale)
         for heading, part, scale in (
@@ -46,9 +48,15 @@ def draw_curves(path: Path, metrics: Metrics, title: str) -> None:
     ):
         for color, name in zip(cycle(LINES), names, strict=False):
             steps, values = metrics.column(name)
+            exact = name.startswith(("validation/", "learning_rate/"))
+            line = values if exact else _running_mean(values)
             axes.plot(steps, values, ".", color=color, alpha=0.3, markersize=4)
-            axes.plot(steps, _running_mean(values), color=color, linewidth=1.8, label=name)
+            axes.plot(steps, line, color=color, linewidth=1.8, label=name)
         axes.set_yscale(scale)
+        if scale == "log":
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylabel(heading, color=INK)
         axes.grid(True, color=GRAY, alpha=0.18, linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)

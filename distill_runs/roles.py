@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from distill_runs.ema import MovingAverage
+from distill_runs.models import Model
 from distill_runs.ranks import Ranks
 from distill_runs.settings import AdamW
 from distill_runs.sharding import is_sharded, split_as, whole, wholes
@@ -35,8 +36,10 @@ class Role:
     average: MovingAverage | None = None
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """A copy of the parameters on the CPU, whole; every rank calls this."""
-        return {name: whole(p.detach()).cpu().clone() for name, p in self.net.named_parameters()}
+        """A copy of the parameters on the CPU, whole; every rank calls this, and rank 0 gets it where the
+        network is split."""
+        kept = wholes({name: parameter.detach() for name, parameter in self.net.named_parameters()})
+        return {name: tensor.cpu().clone() for name, tensor in kept.items()}
 
     @contextmanager
     def without_sync(self, wanted: bool) -> Iterator[None]:
@@ -46,6 +49,20 @@ class Role:
         silent = wanted and isinstance(self.trained, DistributedDataParallel)
         with self.trained.no_sync() if silent else nullcontext():  # type: ignore[operator]
             yield
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks as a loss sees them; see ``distill_runs.method.Nets``."""
+
+    model: Model
+    roles: Mapping[str, Role]
+
+    def net(self, role: str) -> nn.Module:
+        return self.roles[role].trained
+
+    def bare(self, role: str) -> nn.Module:
+        return self.roles[role].net
 
 
 def frozen(name: str, net: nn.Module) -> Role:

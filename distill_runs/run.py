@@ -66,6 +66,14 @@ def _check(run: Run, model: Model, packs: Sequence[Pack], ranks: Ranks) -> None:
         raise UsageError("precision=float16 needs a GPU; on a CPU take float32 or bfloat16.")
     for stage, pack in zip(run.stages, packs, strict=True):
         check_pack(pack, stage.data, model.vae_facts, ranks.world_size)
+        cell = model.vae_facts["factor"] * int(model.config.get("patch_size") or 1)
+        wrong = [size for size in pack.buckets(stage.data) if size[0] % cell or size[1] % cell]
+        if wrong:
+            raise UsageError(
+                f"stage {stage.name!r} reads images of {wrong[0][0]}x{wrong[0][1]} pixels, but "
+                f"{model.source!r} takes sides that are multiples of {cell}. Choose another resolution or "
+                "other buckets."
+            )
         if stage.data.latents:
             _check_latents(model, pack, stage.data)
 
@@ -241,6 +249,7 @@ class UnderWay:
             model = load_model(run.student, run.student_revision)
             model.to(self.ranks.device, torch.float32)
         model.net.load_state_dict(weights, strict=False)
+        model.net.eval()
         images = self._pictures(model)
         save_strip(self._strip(run.steps), images)
         draw_grid(self.folder / "samples.png", images, self.prompts, f"{run.name}, {saved}")

@@ -147,7 +147,3 @@ class RectifiedFlow:
 
     def network_times(self, times_B: Tensor) -> Tensor:
         return _wide(times_B) * 1000
-
-
-CLEAN = Level(torch.ones(1), torch.zeros(1))
-"""The level of the image itself, alpha = 1 and sigma = 0, where every roll-out ends."""

@@ -111,6 +111,12 @@ class Validation:
     """Save the weights of the step with the lowest loss rather than the last ones
     (EDiT, appendix C)."""
 
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            _refuse(self, "every", "at least 0")
+        if self.samples < 1:
+            _refuse(self, "samples", "a whole number of at least 1")
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -126,6 +132,15 @@ class Samples:
     """Evaluations of the denoiser per picture."""
     guidance_scale: float = 4.5
     """g of u + g (c - u)."""
+
+    def __post_init__(self) -> None:
+        if self.every < 0:
+            _refuse(self, "every", "at least 0")
+        for field in ("count", "inference_steps"):
+            if getattr(self, field) < 1:
+                _refuse(self, field, "a whole number of at least 1")
+        if not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 0):
+            _refuse(self, "guidance_scale", "a finite number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -152,7 +167,8 @@ class Run:
     """Of the denoisers' arithmetic; weights, averages, losses and schedules are float32."""
     gradient_checkpointing: bool = False
     sharded: bool = False
-    """Split every trained network over the ranks (FSDP2) rather than repeat it (DDP)."""
+    """Split every network over the ranks (FSDP2) rather than repeat it (DDP); with one rank there is nothing
+    to split."""
     seed: int = 0
     log_every: int = 10
     checkpoint_every: int = 500

@@ -5,8 +5,7 @@ Each role is split on its own: a student, a proxy and heads are trained at diffe
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -44,14 +43,16 @@ def split_as(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def wholes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor made whole, on the CPU where it was split."""
-    return {name: whole(t).cpu() if isinstance(t, DTensor) else t for name, t in tensors.items()}
+    """Every tensor made whole; where it was split, on the CPU of rank 0, and nothing on the others: eight
+    copies of the states of a large model would not fit one machine."""
+    first = not distributed.is_initialized() or distributed.get_rank() == 0
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        complete = whole(tensor)
+        if first or complete is tensor:
+            found[name] = complete.cpu() if complete is not tensor else tensor
+    return found
 
 
 def is_sharded(net: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in net.parameters())
-
-
-def scalar(value: Tensor) -> float:
-    """The number in a tensor, whole or split."""
-    return float(whole(torch.as_tensor(value)).item())

@@ -5,16 +5,14 @@ A step is one round of the method's turns; each update of a turn stands on batch
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill_runs.checkpoint import load_checkpoint, save_checkpoint
 from distill_runs.ema import MovingAverage
@@ -22,52 +20,26 @@ from distill_runs.loader import Batch, Loader
 from distill_runs.method import Example, Turn
 from distill_runs.models import Model
 from distill_runs.packs import Pack
+from distill_runs.progress import Chosen, Counts, does_not_fit, going_on, not_finite, out_of_memory
+from distill_runs.randomness import random_states, restore_random, seed_of
 from distill_runs.ranks import Ranks
-from distill_runs.roles import Role, frozen, gradient_norm, restore, state_of, trainable, trained_names
+from distill_runs.roles import (
+    Networks,
+    Role,
+    frozen,
+    gradient_norm,
+    restore,
+    state_of,
+    trainable,
+    trained_names,
+)
 from distill_runs.settings import Run, Stage
 from distill_runs.sharding import shard
 from store.errors import MashbillError
 
+ENCODERS = {"bfloat16": torch.bfloat16}
+"""The text encoders' weights by the run's precision, else float32: T5 overflows in float16."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass
-class Counts:
-    """What a run counts; part of its checkpoints."""
-
-    step: int = 0
-    """Steps taken, over all stages."""
-    updates: dict[str, int] = field(default_factory=dict)
-    """Updates of each role."""
-    bad: int = 0
-    """Updates left out for a gradient that was not finite."""
-    bad_in_a_row: int = 0
-    samples: int = 0
-    """Visits of samples, over all ranks."""
-
-
-@dataclass
-class Chosen:
-    """The weights with the lowest validation loss so far; part of the checkpoints."""
-
-    step: int
-    loss: float
-    weights: dict[str, Tensor]
-    """The denoiser's parameters, on the CPU."""
-
-
-@dataclass(frozen=True)
-class Networks:
-    """The networks as a loss sees them; see ``distill_runs.method.Nets``."""
-
-    model: Model
-    roles: Mapping[str, Role]
-
-    def net(self, role: str) -> nn.Module:
-        return self.roles[role].trained
-
-    def bare(self, role: str) -> nn.Module:
-        return self.roles[role].net
 
 
 class Trainer:
@@ -81,17 +53,18 @@ class Trainer:
         """Broken samples that this rank left out in stages before this one."""
         self.window: list[dict[str, float]] = []
         """What the steps since the last row of metrics measured; part of the checkpoints."""
-        self.noise = torch.Generator().manual_seed(_seed(run.seed, ranks.rank))
-        torch.manual_seed(_seed(run.seed, ranks.rank))
+        self.noise = torch.Generator().manual_seed(seed_of(run.seed, ranks.rank))
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=run.precision == "float16")
-        model.to(ranks.device, DTYPES[run.precision])
+        model.to(ranks.device, ENCODERS.get(run.precision, torch.float32))
         if run.gradient_checkpointing:
             model.net.enable_gradient_checkpointing()  # type: ignore[operator]
+        torch.manual_seed(run.seed)  # networks that are drawn are the same on all ranks
         self.others = dict(run.method.networks(model))
+        torch.manual_seed(seed_of(run.seed, ranks.rank))
         self.trained = {"student"} | {role for turn in run.method.turns for role in turn.roles}
         for role, net in self.others.items():
-            net.to(ranks.device, None if role in self.trained else DTYPES[run.precision])
-        if run.sharded:
+            net.to(ranks.device, None if role in self.trained else ENCODERS.get(run.precision))
+        if run.sharded and ranks.world_size > 1:
             for net in (model.net, *self.others.values()):
                 shard(net)
         self.null = model.encode([""])
@@ -118,14 +91,13 @@ class Trainer:
         try:
             return self._go_on(*found)
         except (KeyError, TypeError, ValueError) as error:
-            raise MashbillError(
-                f"the checkpoint in {self.folder} does not fit run {self.run.name!r} ({error!r}): it is of "
-                "another recipe, or of another mashbill. Move the folder away and run the same command again."
-            ) from error
+            raise MashbillError(does_not_fit(self.run, self.folder, error)) from error
 
     def _go_on(self, shared: dict[str, Any], own: dict[str, Any], world_size: int) -> str:
         self.counts = Counts(**shared["counts"])
-        self.chosen = Chosen(**shared["chosen"]) if shared["chosen"] else None
+        if shared["chosen"]:  # a copy: the checkpoint's file is mapped, and goes when newer ones come
+            kept = shared["chosen"]
+            self.chosen = Chosen(**kept | {"weights": {n: t.clone() for n, t in kept["weights"].items()}})
         finished = self.counts.step >= self.run.steps
         stage, at = self.run.stage_at(self.counts.step - 1 if finished else self.counts.step)
         begins = at == 0 and not finished
@@ -138,8 +110,11 @@ class Trainer:
         else:
             restore(self.roles, shared["roles"])
         self.scaler.load_state_dict(shared["scaler"])
-        self._restore_random(own, world_size)
-        return _going_on(self.counts.step, world_size, self.ranks.world_size)
+        if world_size == self.ranks.world_size:
+            restore_random(self.noise, own, self.ranks.device)
+        else:
+            self.noise.manual_seed(seed_of(self.run.seed, self.ranks.rank, self.counts.step))
+        return going_on(self.counts.step, world_size, self.ranks.world_size)
 
     def step(self) -> dict[str, float]:
         """Take a step; the loss terms and gradient norms of its last updates, by role and name. Updates that
@@ -160,7 +135,7 @@ class Trainer:
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise
-            raise MashbillError(self._out_of_memory(stage)) from error
+            raise MashbillError(out_of_memory(self.run, stage, self.counts.step + 1, self.ranks)) from error
         self.counts.step += 1
         self.window.append(measured)
         return measured
@@ -169,9 +144,7 @@ class Trainer:
         """Write a checkpoint; every rank calls this."""
         assert self.loader is not None
         own = {
-            "noise": self.noise.get_state(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if self.ranks.device.type == "cuda" else None,
+            **random_states(self.noise, self.ranks.device),
             "cursor": self.loader.cursor(),
             "skipped_before": self.skipped_before,
             "window": self.window,
@@ -232,7 +205,9 @@ class Trainer:
         }
         pack, run = self.packs[self.run.stages.index(stage)], self.run
         ranks = self.ranks.rank, self.ranks.world_size
-        self.loader = Loader(pack, stage.data, run.seed, *ranks, workers=run.workers, cursor=cursor)
+        number = run.stages.index(stage)  # each stage has an order of its own, else all begin with the same
+        order = seed_of(run.seed, number) % 2**32 if number else run.seed
+        self.loader = Loader(pack, stage.data, order, *ranks, workers=run.workers, cursor=cursor)
         self._batches = iter(self.loader)
 
     def _only(self, turn: Turn) -> None:
@@ -323,11 +298,7 @@ class Trainer:
         self.counts.bad += 1
         self.counts.bad_in_a_row += 1
         if self.counts.bad_in_a_row >= self.run.max_bad_steps:
-            raise MashbillError(
-                f"run {self.run.name!r} stopped at step {self.counts.step + 1}: the last "
-                f"{self.counts.bad_in_a_row} updates had a loss or gradient that is not finite ({measured}). "
-                "Lower learning_rate or raise warmup_steps; with precision=float16 try bfloat16."
-            )
+            raise MashbillError(not_finite(self.run, self.counts, measured))
         return False
 
     def _take(self, role: Role, stage: Stage, at: int) -> None:
@@ -339,35 +310,3 @@ class Trainer:
         self.counts.updates[role.name] = self.counts.updates.get(role.name, 0) + 1
         if role.average is not None:
             role.average.update(role.net)
-
-    def _out_of_memory(self, stage: Stage) -> str:
-        return (
-            f"run {self.run.name!r} ran out of memory on {self.ranks.device} at step {self.counts.step + 1}, "
-            f"with batch_size={stage.data.batch_size}. Lower batch_size and raise accumulate alike, or set "
-            "gradient_checkpointing=true or precision=bfloat16. The run goes on from its last checkpoint."
-        )
-
-    def _restore_random(self, own: Mapping[str, Any], world_size: int) -> None:
-        """The random states of this rank; new ones where the world has another size."""
-        if world_size != self.ranks.world_size:
-            self.noise.manual_seed(_seed(self.run.seed, self.ranks.rank, self.counts.step))
-            return
-        self.noise.set_state(own["noise"])
-        torch.set_rng_state(own["torch"])
-        if own["cuda"] is not None and self.ranks.device.type == "cuda":
-            torch.cuda.set_rng_state(own["cuda"])
-
-
-def _seed(*parts: int) -> int:
-    """A seed for these numbers that no others share."""
-    return int(hashlib.sha256(":".join(map(str, parts)).encode()).hexdigest()[:15], 16)
-
-
-def _going_on(step: int, before: int, now: int) -> str:
-    said = f"going on from step {step}"
-    if before == now:
-        return said
-    return (
-        f"{said}, on {now} ranks instead of {before}: an update now stands on {now / before:g} times as many "
-        "samples, and noise, times and dropped captions are drawn anew. The order of the samples goes on."
-    )

@@ -9,7 +9,8 @@ import torch
 
 from distill_runs.loader import Loader
 from distill_runs.packs import Pack, check_pack
-from distill_runs.trainer import Chosen, Trainer
+from distill_runs.progress import Chosen
+from distill_runs.trainer import Trainer
 
 
 class Validation:

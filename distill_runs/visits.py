@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_runs.buckets import Size, nearest_bucket
+from distill_runs.buckets import nearest_bucket
 from distill_runs.packs import Shard
+from store.aspects import Size
 
 WINDOW_SHARDS = 8
 """Shards that are shuffled together: with a shard of 1,000 samples, each is drawn from 8,000 others."""

@@ -14,7 +14,6 @@ from typing import Any
 from pipelines.cost_units import VIEWS, Amount, CostUnits, read_units
 from pipelines.dataset import Dataset
 from pipelines.planner import Step, passes, plan
-from stages.image.crop import Crop
 from stages.pack.pack import pack_name
 from stages.source.metadata import Metadata
 from stages.stage import MapStage, Reduction, Source, View
@@ -260,16 +259,9 @@ def _packs(dataset: Dataset, size: Size, cluster: Cluster, units: CostUnits) -> 
         here = Amount(
             shards, size.kept, size.kept, size.kept * size.image_bytes, size.kept * size.image_pixels
         )
-        aspect = _aspect(dataset)
-        pixels = size.kept * (resolution**2 * aspect if resolution else size.image_pixels)
+        pixels = size.kept * (resolution**2 if resolution else size.image_pixels)
         written = replace(here, pixels=pixels)
         cpu_s = full.cpu_s(here) + encode.cpu_s(written) + around.cpu_s(here)
         out = encode.written(written) + size.kept * SIDECAR_BYTES
         wall_s = cpu_s / min(cluster.cpus, shards)
         yield Part(f"packing {pack_name(resolution)}", cpu_s, 0.0, here.bytes, out, wall_s=wall_s)
-
-
-def _aspect(dataset: Dataset) -> float:
-    """The longer side of the recipe's crops over the shorter."""
-    aspect = next((stage.aspect for stage in reversed(dataset.columns) if isinstance(stage, Crop)), 1.0)
-    return max(aspect, 1 / aspect)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from pipelines.recipe import run_recipe
+from pipelines.run_packs import packs_for
 from pipelines.settings import apply_settings
 from store.digest import fingerprint, settings
 from store.errors import MashbillError, UsageError
@@ -158,7 +159,7 @@ def start(
         clear_dead(run.location)  # killed between its last word and the end of its lease
         return _summary(run, made, reused=True)
     if int(os.environ.get("RANK", "0")) > 0:  # the first rank holds the lease of all, and tells
-        return _summary(run, training(prepared, progress), reused=False)
+        return _summary(run, _told(prepared, progress, training), reused=False)
     with run.at_work():
         if (made := run.summary()) is not None:
             return _summary(run, made, reused=True)
@@ -257,30 +258,8 @@ def _check_same(run: RunAt) -> None:
         )
 
 
-def packs_for(version: Version, run: Any) -> tuple[Location, ...]:
-    """The pack that each stage reads."""
-    return tuple(pack_for(version, stage.data.resolution) for stage in run.stages)
-
-
 def _named(packs: tuple[Location, ...]) -> str:
     return ",".join(pack.name for pack in packs)
-
-
-def pack_for(version: Version, resolution: int) -> Location:
-    """The smallest pack whose images are at least ``resolution`` px on their shorter side."""
-    names = version.manifest()["packs"]
-    sizes = {name: version.pack(name) / "pack.json" for name in names}
-    fits = [
-        (min(pack["width"], pack["height"]), name)
-        for name, pack in ((name, file.read_json()) for name, file in sizes.items())
-        if pack["width"] and min(pack["width"], pack["height"]) >= resolution
-    ]
-    if not fits:
-        raise MashbillError(
-            f"{version.dataset}@{version.version} has no pack of {resolution} px or more; it has "
-            f"{', '.join(names) or 'none'}. Build it with --set pack.resolutions={resolution}"
-        )
-    return version.pack(min(fits)[1])
 
 
 def _summary(run: RunAt, result: dict[str, Any], reused: bool) -> dict[str, Any]:

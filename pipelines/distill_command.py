@@ -39,6 +39,8 @@ def _print(result: dict[str, Any]) -> None:
 def _training(options: argparse.Namespace) -> Training:
     """In this process, or on the ranks of a Ray cluster."""
     if options.ray == "off":
+        if options.gpus:
+            raise UsageError("--gpus is for --ray; without it a GPU is taken where there is one")
         if options.ranks > 1:
             raise UsageError(
                 f"--ranks {options.ranks} is for --ray; on one machine run torchrun --nproc-per-node "

@@ -37,6 +37,7 @@ NEEDED = (
     "crop_top",
     "crop_right",
     "crop_bottom",
+    "crop_aspect",
     "split",
     "sha256",
 )

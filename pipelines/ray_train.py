@@ -6,6 +6,7 @@ and finds its own checkpoints. So a lost machine costs the steps since the newes
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,12 @@ class OnRay:
         packs = [pack.path for pack in prepared.packs]
         TorchTrainer(
             _train_rank,
-            train_loop_config={"recipe": prepared.recipe, "packs": packs, "folder": prepared.run.folder},
+            train_loop_config={
+                "recipe": prepared.recipe,
+                "packs": packs,
+                "folder": prepared.run.folder,
+                "on_cpu": not self.gpus,
+            },
             scaling_config=ScalingConfig(num_workers=self.ranks, use_gpu=self.gpus),
             run_config=RunConfig(
                 name="ray-train",
@@ -69,6 +75,8 @@ class OnRay:
 
 def _train_rank(config: dict[str, Any]) -> None:
     """What every rank does; Ray Train has joined them and set the usual variables."""
+    if config["on_cpu"]:  # Ray shows every GPU of a node to who asked for none
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     from distill_runs.run import train
 
     train(config["recipe"], config["packs"], run_in(config["folder"]), progress=False)

@@ -18,7 +18,7 @@ from store.errors import MashbillError, UsageError
 from store.store import Store
 from store.versions import list_datasets
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost")
 BODY_BYTES = 65536
 REQUEST_S = 10.0
 

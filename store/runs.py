@@ -157,11 +157,11 @@ class RunAt:
         owner = owner_in(place)
         if owner is None or owner.dead:
             return None
-        try:  # the beat of another host is all that tells of it
+        try:  # of another host only the beat tells; of this one too, where a new process has an old number
             silent_s = time.time() - os.path.getmtime(place.path)
         except FileNotFoundError:
             return None
-        return owner if owner.host == this_host() or silent_s < 2 * PATIENCE_S else None
+        return owner if silent_s < 2 * PATIENCE_S else None
 
     def shown(self) -> str:
         """The state as people see it: ``running`` without anybody at work is ``stopped``."""
@@ -180,7 +180,8 @@ class RunAt:
 
         def refuse(owner: Owner) -> None:
             waited.append(owner)
-            if not owner.dead and (owner.host == this_host() or _beats(place, owner)):
+            lives_here = owner.host == this_host() and self.holder() is not None
+            if not owner.dead and (lives_here or _beats(place, owner)):
                 raise MashbillError(_at_work(self, owner))
 
         with held(self.location, refuse, patience_s=0.0) as lease:

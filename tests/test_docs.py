@@ -19,6 +19,7 @@ import pytest
 
 import distill_runs.recipes
 import pipelines.recipes
+from distill_runs.recipes.finetune_tiny import finetune_tiny
 from pipelines.cli import _parser
 from pipelines.dataset import Dataset
 from pipelines.reason_words import meaning
@@ -201,7 +202,7 @@ def command_names() -> set[str]:
 
 @pages
 def test_fields_named_in_passing_exist(page: Path) -> None:
-    known = {".".join(path) for dataset in variants() for path in paths(dataset)}
+    known = {".".join(path) for value in (*variants(), finetune_tiny()) for path in paths(value)}
     named = {m[1] for span in spans(page) for m in re.finditer(r"--set ([\w.]+)=", span)}
     if page.name != "distill.md":  # spans such as `source.fetch.max_bytes`
         named |= {

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from store.errors import MashbillError, UsageError
+from store.shipped import shipped
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 FILES = (WEIGHTS, "config.json")
@@ -148,7 +149,7 @@ def _sha256(path: Path) -> str:
 
 def _vae_folder(model: str, revision: str) -> Path:
     """The local folder of a VAE: the one named, or the copy that the hub client keeps."""
-    top = Path(model)
+    top = Path(shipped(model))
     if not top.is_dir():
         top = _from_hub(model, revision)
     for folder in (top / "vae", top):

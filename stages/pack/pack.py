@@ -16,28 +16,32 @@ from PIL import Image
 from stages.image.picture import BrokenImage, ext_for, read_full, read_header
 from stages.pack.latents import IMAGES_TOGETHER, load_encoder
 from stages.pack.places import place_row, write_places
+from store.aspects import Size, bucket_size, covering
 from store.errors import MashbillError, UsageError
 from store.location import Location
 from store.tar import TarWriter
 
 Row = dict[str, Any]
+Box = tuple[float, float, float, float]
+
+CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
 
 
 @dataclass(frozen=True)
 class Pack:
     """How a version is written for training.
 
-    For each of ``resolutions`` the crop is scaled so that its shorter side has that many pixels (the
-    other a multiple of 8) and stored as sRGB JPEG; 0 keeps the pixels of the crop, and the source's own
-    bytes where the crop is the whole of an upright JPEG. Samples are shuffled by a hash of ``seed`` and
-    their id, so the order does not depend on how the source was cut.
+    For each of ``resolutions`` the crop is scaled to ``bucket_size`` of its ``crop_aspect``, without
+    distortion: where the two aspects differ, its middle. It is stored as sRGB JPEG. 0 keeps the pixels of
+    the crop, and the source's own bytes where the crop is the whole of an upright JPEG. Samples are
+    shuffled by a hash of ``seed`` and their id, so the order does not depend on how the source was cut.
 
     ``latents`` names an ``AutoencoderKL`` (a hub id or folder, or that of a pipeline with a ``vae``): each
     sample then has its latent beside the image, see ``stages/pack/latents.py``.
     """
 
     name: ClassVar[str] = "pack"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     resolutions: tuple[int, ...] = (512,)
     samples_per_shard: int = 1000
     quality: int = 95
@@ -73,15 +77,17 @@ class Stored(NamedTuple):
     row: Row
     image: bytes
     extension: str
-    size: tuple[int, int]
-    """(width, height)."""
+    size: Size
+    crop: Box
+    """What is seen: left, top, right, bottom in pixels of the upright source image."""
 
 
 def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolution: int) -> dict[str, Any]:
     """Write one pack shard whole, and beside it where its samples lie.
 
     Args:
-        rows: samples in order, each with ``tar``, ``image_offset``, ``image_size``, the crop and texts.
+        rows: samples in order, each with ``tar``, ``image_offset``, ``image_size``, the crop, its aspect and
+            texts.
 
     Returns:
         ``name, samples, bytes, sha256`` of the shard; ``sizes``, how many there are of each, as
@@ -115,7 +121,7 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
     return written | ({"latents": encoder.about} if encoder else {})
 
 
-def _sizes(places: Sequence[Row]) -> Counter[tuple[int, int]]:
+def _sizes(places: Sequence[Row]) -> Counter[Size]:
     return Counter((place["width"], place["height"]) for place in places)
 
 
@@ -135,7 +141,7 @@ def _add(tar: TarWriter, sample: Stored, latent: bytes | None) -> Row:
     members = [
         tar.add(f"{key}.{sample.extension}", sample.image),
         tar.add(f"{key}.txt", (sample.row["caption"] or "").encode()),
-        tar.add(f"{key}.json", _sidecar(sample.row, sample.size)),
+        tar.add(f"{key}.json", _sidecar(sample)),
     ]
     if latent is not None:
         members.append(tar.add(f"{key}.latent.npy", latent))
@@ -167,37 +173,38 @@ def _with_bytes(rows: Sequence[Row], at_once: int = 32) -> Iterator[tuple[Row, b
         yield from ((row, data[i]) for i, row in enumerate(some))
 
 
-def _encode(data: bytes, row: Row, pack: Pack, resolution: int) -> tuple[bytes, str, tuple[int, int]]:
-    """Image bytes, extension, and (width, height) as stored."""
-    box = tuple(row[name] for name in ("crop_left", "crop_top", "crop_right", "crop_bottom"))
+def _encode(data: bytes, row: Row, pack: Pack, resolution: int) -> tuple[bytes, str, Size, Box]:
+    """Image bytes, extension, and size as stored; what is seen of the source image."""
+    box: Box = tuple(row[name] for name in CROP)
     whole = box == (0, 0, row["width"], row["height"])
     if not resolution and whole:
         header = read_header(data)
         if header.format == "jpeg" and header.orientation == 1:
-            return data, ext_for(data), (header.width, header.height)
+            return data, ext_for(data), (header.width, header.height), box
     image = read_full(data)
     if resolution:
-        size = _scaled(box[2] - box[0], box[3] - box[1], resolution)
+        size = bucket_size(row["crop_aspect"], resolution)
+        box = _middle(box, size)
         # reducing_gap: a box filter down to 3 times the size first; faster, same to the eye
         image = image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
     elif not whole:
         image = image.crop(box)
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=pack.quality, subsampling=0)
-    return sink.getvalue(), "jpg", image.size
+    return sink.getvalue(), "jpg", image.size, box
 
 
-def _scaled(width: int, height: int, resolution: int) -> tuple[int, int]:
-    scale = resolution / min(width, height)
-    sides = [max(8, round(side * scale / 8) * 8) for side in (width, height)]
-    sides[0 if width <= height else 1] = resolution
-    if width == height:
-        sides = [resolution, resolution]
-    return sides[0], sides[1]
+def _middle(crop: Box, size: Size) -> Box:
+    """The largest box of the aspect of ``size`` in the middle of a crop; the crop itself where it has it."""
+    sides = (int(crop[2] - crop[0]), int(crop[3] - crop[1]))
+    left, top, right, bottom = covering(sides, size)
+    if (left, top) == (0, 0):
+        return crop
+    return crop[0] + left, crop[1] + top, crop[0] + right, crop[1] + bottom
 
 
-def _sidecar(row: Row, size: tuple[int, int]) -> bytes:
-    crop = [row[name] for name in ("crop_left", "crop_top", "crop_right", "crop_bottom")]
+def _sidecar(sample: Stored) -> bytes:
+    row = sample.row
     texts = [text for text in (row["caption"], row["caption_original"]) if text]
     fields = {
         "sample_id": row["sample_id"],
@@ -205,11 +212,11 @@ def _sidecar(row: Row, size: tuple[int, int]) -> bytes:
         "captions": list(dict.fromkeys(texts)),
         "url": row["url"],
         "source_key": row["source_key"],
-        "crop": crop,
+        "crop": list(sample.crop),
         "original_width": row["width"],
         "original_height": row["height"],
-        "width": size[0],
-        "height": size[1],
+        "width": sample.size[0],
+        "height": sample.size[1],
         "split": row["split"],
         "sha256": row.get("sha256"),
         "dataset": row["dataset"],

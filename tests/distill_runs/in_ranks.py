@@ -68,6 +68,7 @@ def _rank(pipe: Connection, environment: dict[str, Any], work: Callable[..., Any
 
     torch.set_num_threads(1)
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     os.environ.update({name: str(value) for name, value in environment.items()})
     try:
         answer = work(*arguments)

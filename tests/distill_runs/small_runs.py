@@ -156,14 +156,9 @@ class Faulty(Finetune):
     ) -> Mapping[str, Tensor]:
         terms = super().losses(turn, nets, example, generator)
         here = self.rank is None or self.rank == int(os.environ.get("RANK", "0"))
-        if (
-            torch.is_grad_enabled()
-            and example.step in self.steps
-            and here
-            and (not self.flag or Path(self.flag).exists())
-        ):
-            return FAULTS[self.fault](terms)
-        return terms
+        wanted = here and (not self.flag or Path(self.flag).exists())
+        trains = torch.is_grad_enabled()  # and does not validate
+        return FAULTS[self.fault](terms) if wanted and trains and example.step in self.steps else terms
 
 
 def _interrupt(_terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

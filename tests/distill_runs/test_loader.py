@@ -29,6 +29,8 @@ from store.tar import TarWriter, walk
 
 BUCKETS = ((32, 32), (48, 32), (32, 48))
 SHAPES = ((64, 64), (96, 64), (64, 96))
+CROP_ASPECTS = dict(zip(SHAPES, (1.0, 1.6, 1 / 1.6), strict=True))
+"""Those whose sizes at 32 px are the buckets."""
 DATA = Data(resolution=32, batch_size=3, buckets=BUCKETS)
 LEFT, RIGHT = (200, 30, 30), (30, 30, 200)
 
@@ -54,6 +56,7 @@ def rows_of(count: int, source: Location) -> list[dict[str, Any]]:
             row = {"sample_id": f"{number:024x}", "caption": caption, "caption_original": f"raw {number}"}
             row |= {"url": None, "source_key": str(number), "width": width, "height": height}
             row |= {"crop_left": 0, "crop_top": 0, "crop_right": width, "crop_bottom": height}
+            row["crop_aspect"] = CROP_ASPECTS[width, height]
             row |= {"split": "train", "dataset": "d", "version": "v", "tar": source.url}
             rows.append(row | {"image_offset": member.offset, "image_size": member.size})
         tar.close()

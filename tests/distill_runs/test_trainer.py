@@ -47,9 +47,9 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
 def test_two_batches_of_four_accumulated_are_one_of_eight(
     random_models: dict[str, Path], squares: Path, tmp_path: Path
 ) -> None:
-    whole = first_gradients(plain_run(random_models["unet"], 8, 1), squares, tmp_path / "whole")
-    halves = first_gradients(plain_run(random_models["unet"], 4, 2), squares, tmp_path / "halves")
-    half = first_gradients(plain_run(random_models["unet"], 4, 1), squares, tmp_path / "half")
+    whole = first_gradients(plain_run(random_models["pixart"], 8, 1), squares, tmp_path / "whole")
+    halves = first_gradients(plain_run(random_models["pixart"], 4, 2), squares, tmp_path / "halves")
+    half = first_gradients(plain_run(random_models["pixart"], 4, 1), squares, tmp_path / "half")
     assert_same(whole, halves)
     with pytest.raises(AssertionError):
         assert_same(whole, half)
@@ -58,9 +58,9 @@ def test_two_batches_of_four_accumulated_are_one_of_eight(
 def test_two_ranks_of_four_are_one_of_eight(
     random_models: dict[str, Path], squares: Path, tmp_path: Path
 ) -> None:
-    whole = first_gradients(plain_run(random_models["unet"], 8, 1), squares, tmp_path / "whole")
+    whole = first_gradients(plain_run(random_models["pixart"], 8, 1), squares, tmp_path / "whole")
     for batch_size, accumulate in ((4, 1), (2, 2)):
-        run = plain_run(random_models["unet"], batch_size, accumulate)
+        run = plain_run(random_models["pixart"], batch_size, accumulate)
         folder = tmp_path / f"{accumulate}"
         folder.mkdir()
         assert in_ranks(2, gradients_in_ranks, run, squares, folder, folder) == [None, None]
@@ -99,9 +99,9 @@ def test_the_rate_rises_falls_and_is_what_the_optimizer_has(
 def test_a_gradient_is_clipped_and_its_own_norm_is_measured(
     random_models: dict[str, Path], squares: Path, tmp_path: Path
 ) -> None:
-    gradients = first_gradients(plain_run(random_models["unet"], 4, 1), squares, tmp_path / "free")
+    gradients = first_gradients(plain_run(random_models["pixart"], 4, 1), squares, tmp_path / "free")
     norm = torch.stack([g.square().sum() for g in gradients.values()]).sum().sqrt().item()
-    run = plain_run(random_models["unet"], 4, 1)
+    run = plain_run(random_models["pixart"], 4, 1)
     run = staged(run, {"optimizers": (AdamW(learning_rate=1e-3, max_grad_norm=norm / 2),)})
     clipped = first_gradients(run, squares, tmp_path / "clipped")
     assert_same({name: gradient / 2 for name, gradient in gradients.items()}, clipped)

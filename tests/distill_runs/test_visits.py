@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill_runs.buckets import covering, nearest_bucket, run_buckets
+from distill_runs.buckets import nearest_bucket, run_buckets
 from distill_runs.packs import Shard
 from distill_runs.visits import WINDOW_SHARDS, Order, chance, shuffled
 from store.errors import UsageError
@@ -110,8 +110,6 @@ def test_shuffles_never_change() -> None:
 def test_an_image_goes_to_the_bucket_nearest_to_its_aspect() -> None:
     sizes = [(64, 64), (90, 64), (70, 64), (64, 90), (1000, 10)]
     assert [nearest_bucket(size, BUCKETS) for size in sizes] == [0, 1, 0, 2, 1]
-    assert covering((100, 50), (32, 32)) == (25, 0, 75, 50)
-    assert covering((50, 100), (48, 32)) == pytest.approx((0, 33.333, 50, 66.667), abs=1e-3)
 
 
 def test_without_buckets_a_run_reads_the_one_size_of_the_pack() -> None:

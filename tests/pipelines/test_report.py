@@ -181,7 +181,7 @@ def manifest() -> dict[str, Any]:
         "source": {"fingerprint": "fedcba987654", "settings": {"kind": "metadata", "tables": ["x"]}},
         "recipe": {
             "columns": [
-                {"name": "crop", "version": 1, "aspect": 1.0, "scorer": {"name": "center", "version": 1}},
+                {"name": "crop", "version": 2, "aspects": [1.0], "scorer": {"name": "center", "version": 1}},
                 {"name": "subject_kept", "version": 1, "field": "truth_boxes"},
             ],
             "select": [{"name": "min_side", "version": 1, "min_px": 32}],
@@ -208,7 +208,7 @@ def test_says_what_was_kept_and_why_the_rest_was_not(tmp_path: Path, source: Sto
     assert "8 in=3 kept+5 dropped" in text
     for words in (
         "min_px 32",
-        "aspect 1.0, scorer center",
+        "aspects 1.0, scorer center",
         "2 train",
         "1 validation",
         "3 copies of one picture",

@@ -363,7 +363,7 @@ def test_killed_between_queueing_and_start_and_two_watchers_after(
     assert run.state().state == "done", said
     assert len(run.starts()) == 1
     assert (run.summary() or {})["version"] == version
-    assert Path(run.folder, "checkpoint").is_dir()
+    assert Path(run.folder, "model", "model_index.json").exists()
 
     again = cli("distill", run.id, "--store", store.url, "--json").json  # and by hand it is found done
     assert (again["run"], again["reused"]) == (run.id, True)

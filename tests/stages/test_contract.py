@@ -31,7 +31,9 @@ from store.schema import SAMPLE_ROWS
 
 NEEDS_A_MODEL: dict[str, str] = {}
 """Stages that cannot run here, by name, with the reason."""
-EXAMPLES: dict[type, list[Any]] = {Crop: [Crop(), Crop(scorer=KnownBoxes()), Crop(aspect=1.5)]}
+EXAMPLES: dict[type, list[Any]] = {
+    Crop: [Crop(), Crop(scorer=KnownBoxes()), Crop(aspects=(1.0, 1.5, 0.4))],
+}
 """Settings to check where the default is not enough, or there is none."""
 NOT_OURS = {
     "stages.source.img2dataset_launcher": "runs in the downloader's own environment",

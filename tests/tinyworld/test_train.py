@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ from store.errors import MashbillError, UsageError
 from tinyworld.__main__ import main
 from tinyworld.caption import caption
 from tinyworld.read_caption import read_caption
-from tinyworld.scene import Background, Scene, Thing, random_scene
+from tinyworld.scene import BACKGROUNDS, RELATIONS, STYLES, Background, Scene, Thing, random_scene
+from tinyworld.shapes import COLORS, SHAPES
 from tinyworld.train import NAMES, clip, prompt_writer, t5, tokens, vae
 from tinyworld.train import captioner as captioner_trainer
 from tinyworld.train.corpus import (
@@ -45,7 +47,9 @@ from tinyworld.train.corpus import (
 from tinyworld.train.jobs import JOBS, texts
 from tinyworld.train.loop import fit, rate_at
 from tinyworld.train.measure import MEASURES
-from tinyworld.train.wrong import ATTRIBUTES, wrong_scene
+from tinyworld.train.patch_heads import patch_classes
+from tinyworld.train.token_heads import thing_words
+from tinyworld.train.wrong import ATTRIBUTES, looks, wrong_scene
 
 Losses = list[float]
 
@@ -186,17 +190,44 @@ def test_a_deeper_vae_starts_from_the_levels_of_another() -> None:
         assert torch.equal(ours.resnets[0].conv1.weight, theirs.resnets[0].conv1.weight)
 
 
-def test_clip_learns_and_its_text_tower_stands_alone(
-    corpus: Corpus, clip_tokenizer: CLIPTokenizer, tmp_path: Path
-) -> None:
-    model, losses = clip.train_clip(corpus, clip_tokenizer, 12, seed=1)
+def test_clip_learns_in_three_lessons(corpus: Corpus, clip_tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+    model, losses = clip.train_clip(corpus, clip_tokenizer, 8, seed=1)
     assert falls(losses)
-    second, losses = clip.train_second_text_encoder(corpus, model, clip_tokenizer, 12, seed=1)
+    words = model.text_model.embeddings.token_embedding.weight.detach().clone()
+    model.set_attn_implementation("eager")
+    assert falls(clip.train_image_tower(corpus, model, clip_tokenizer, 8, seed=1))
+    assert torch.equal(model.text_model.embeddings.token_embedding.weight, words)
+    second, losses = clip.train_second_text_encoder(corpus, model, clip_tokenizer, 8, seed=1)
     assert falls(losses)
     model.save_pretrained(tmp_path / "clip")
     second.save_pretrained(tmp_path / "second")
     CLIPModel.from_pretrained(tmp_path / "clip")
     CLIPTextModelWithProjection.from_pretrained(tmp_path / "second")
+
+
+def test_patches_are_named_after_the_things_on_them() -> None:
+    things = (Thing("star", "red", 0.5, 0.25, 0.25), Thing("ring", "blue", 0.5, 0.75, 0.75))
+    scene = Scene(Background("meadow"), "crayon", things, "left of")
+    classes = patch_classes([scene]).view(8, 8, 7)
+    of_scene = [1, RELATIONS.index("left of"), BACKGROUNDS.index("meadow"), STYLES.index("crayon")]
+    star, ring = list(SHAPES).index("star"), list(SHAPES).index("ring")
+    assert classes[1, 1].tolist() == [star, list(COLORS).index("red"), 0, *of_scene]
+    assert classes[6, 5].tolist() == [ring, list(COLORS).index("blue"), 1, *of_scene]
+    assert classes[0, 7].tolist() == [len(SHAPES), len(COLORS), 4, *of_scene]
+
+
+@given(st.integers(0, 10**9), st.integers(0, 2), st.sampled_from(["long", "short"]))
+def test_words_are_matched_with_their_things(
+    seed: int, variant: int, length: Literal["long", "short"]
+) -> None:
+    scene = replace(random_scene(seed), variant=variant)
+    pieces = tokens.split_words(caption(scene, length))
+    pairs = thing_words(scene, pieces)
+    alike = len(scene.things) > 1 and len({looks(thing) for thing in scene.things}) == 1
+    assert sorted(place for _, place in pairs) == ([] if alike else list(range(len(scene.things))))
+    for position, place in pairs:
+        thing = scene.things[place]
+        assert pieces[position - 1 : position + 1] == [f"▁{thing.color}", f"▁{thing.shape}"]
 
 
 def test_t5_learns() -> None:

@@ -33,7 +33,7 @@ from tinyworld.train.loop import fit
 from tinyworld.train.pixels import to_pixels
 from tinyworld.train.tokens import CHAT_TEMPLATE
 
-STEPS = 1600
+STEPS = 1300
 _BATCH = 48
 _LEARNING_RATE = 1e-3
 _IMAGE_TOKENS = 64

@@ -28,8 +28,8 @@ _LESSON = {
         "both embeddings name the attributes as a second lesson."
     ),
     "clip-text-2": "As `clip`, against its image tower, which stays as it is.",
-    "t5": "As one half of a T5: half span corruption, half retelling a caption in other words; linear heads on "
-    "its states name the thing and the scene of each word as a second lesson.",
+    "t5": "As one half of a T5: half span corruption, half retelling a caption in other words; linear heads "
+    "on its states name the thing and the scene of each word as a second lesson.",
     "captioner": (
         "Cross entropy of captions; the image tower starts from `clip`; a third of the images went through "
         "`vae-4` with a little noise on the latents."

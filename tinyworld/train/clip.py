@@ -27,14 +27,17 @@ from tinyworld.scene import Scene
 from tinyworld.train.attribute_heads import AttributeHeads
 from tinyworld.train.corpus import IMAGE_SIZE, Corpus
 from tinyworld.train.loop import fit
+from tinyworld.train.patch_heads import PatchHeads
 from tinyworld.train.pixels import to_pixels
 from tinyworld.train.tokens import MAX_TOKENS
 from tinyworld.train.wrong import ATTRIBUTES, wrong_scene
 
 STEPS = 1300
-SECOND_STEPS = 1000
+IMAGE_STEPS = 1500
+SECOND_STEPS = 600
 _BATCH = 96
-_WRONG_PER_IMAGE = 1
+_WRONG = 1
+_WRONG_FOR_IMAGES = 2
 _LEARNING_RATE = 1e-3
 _PROJECTION = 128
 _ACTIVATION = "relu"
@@ -113,14 +116,16 @@ def contrast(images_BD: Tensor, texts_TD: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits_BT, right) + F.cross_entropy(logits_BT[:, : len(right)].T, right)) / 2
 
 
-def lesson(scenes: Sequence[Scene], rng: random.Random) -> tuple[list[str], list[Scene], list[bool]]:
+def lesson(
+    scenes: Sequence[Scene], rng: random.Random, wrong: int
+) -> tuple[list[str], list[Scene], list[bool]]:
     """Texts, the scenes they tell of and whether they are long: first a right one for each scene, then
-    ``_WRONG_PER_IMAGE`` rounds of wrong ones, each with one attribute changed."""
+    ``wrong`` rounds of wrong ones, each with one attribute changed."""
     told = list(scenes)
     long = [rng.random() < 0.7 for _ in scenes]
-    for _ in range(_WRONG_PER_IMAGE):
+    for _ in range(wrong):
         told += [_some_wrong(scene, rng) for scene in scenes]
-    is_long = long * (1 + _WRONG_PER_IMAGE)
+    is_long = long * (1 + wrong)
     texts = [caption(scene, "long" if i else "short") for scene, i in zip(told, is_long, strict=True)]
     return texts, told, is_long
 
@@ -143,7 +148,7 @@ def train_clip(
     def loss_of_step(_: int) -> Tensor:
         chosen = some_pairs(len(corpus.scenes), rng)
         scenes = [corpus.scenes[i] for i in chosen]
-        texts, told, is_long = lesson(scenes, rng)
+        texts, told, is_long = lesson(scenes, rng, _WRONG)
         with torch.autocast("cpu", torch.bfloat16):
             images_BD = embed_images(model, corpus.images[chosen])
             texts_TD = embed_texts(model, tokenizer, texts)
@@ -162,6 +167,41 @@ def some_pairs(count: int, rng: random.Random) -> list[int]:
     fours = [4 * rng.randrange(count // 4) for _ in range(_BATCH // 6)]
     pairs = [index for four in fours for index in (four + 2, four + 3)]
     return pairs + [rng.randrange(count) for _ in range(_BATCH - len(pairs))]
+
+
+def train_image_tower(
+    corpus: Corpus, model: CLIPModel, tokenizer: CLIPTokenizer, steps: int, seed: int
+) -> list[float]:
+    """Go on with the image tower alone, in place, against the text tower as it is; the loss of every step.
+
+    Shapes take an image tower longer than words take a text tower.
+    """
+    torch.manual_seed(seed)
+    rng = random.Random(f"clip images {seed}")
+    pooled_heads, patch_heads = (
+        AttributeHeads(_PROJECTION),
+        PatchHeads(model.config.vision_config.hidden_size),
+    )
+    model.train()
+    trained = [*model.vision_model.parameters(), *model.visual_projection.parameters(), model.logit_scale]
+
+    def loss_of_step(_: int) -> Tensor:
+        chosen = some_pairs(len(corpus.scenes), rng)
+        scenes = [corpus.scenes[i] for i in chosen]
+        texts, _told, _is_long = lesson(scenes, rng, _WRONG_FOR_IMAGES)
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                texts_TD = embed_texts(model, tokenizer, texts)
+            seen = model.vision_model(pixel_values=to_pixels(corpus.images[chosen]))
+            images_BD = model.visual_projection(seen.pooler_output)
+        named: Tensor = pooled_heads(images_BD, scenes, torch.ones(len(scenes), dtype=torch.bool))
+        named = named + patch_heads(seen.last_hidden_state[:, 1:], scenes)
+        return contrast(images_BD, texts_TD, model.logit_scale.exp().clamp(max=100)) + named
+
+    trained += [*pooled_heads.parameters(), *patch_heads.parameters()]
+    losses = fit(trained, loss_of_step, steps, _LEARNING_RATE, "clip images")
+    model.eval()
+    return losses
 
 
 def train_second_text_encoder(
@@ -183,7 +223,7 @@ def train_second_text_encoder(
 
     def loss_of_step(_: int) -> Tensor:
         chosen = some_pairs(len(corpus.scenes), rng)
-        texts, told, is_long = lesson([corpus.scenes[i] for i in chosen], rng)
+        texts, told, is_long = lesson([corpus.scenes[i] for i in chosen], rng, _WRONG)
         texts_TD = embed_texts(model, tokenizer, texts)
         named: Tensor = heads(texts_TD, told, torch.tensor(is_long))
         return contrast(images_ND[chosen], texts_TD, scale) + named

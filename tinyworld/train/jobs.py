@@ -78,7 +78,8 @@ def _train_clip(job: Job) -> list[float]:
     """Also writes the text tower alone, beside ``job.out``, as ``clip-text``."""
     tokens.train_clip_tokenizer(texts()).save_pretrained(job.out)
     tokenizer = CLIPTokenizer.from_pretrained(job.out)
-    model, losses = clip.train_clip(job.corpus(), tokenizer, job.steps, job.seed)
+    corpus = job.corpus()
+    model, losses = clip.train_clip(corpus, tokenizer, job.steps, job.seed)
     save_half(model, job.out)
     clean = CLIPTokenizer.from_pretrained(job.out)
     CLIPProcessor(image_processor=clip.build_image_processor(), tokenizer=clean).save_pretrained(job.out)
@@ -88,6 +89,16 @@ def _train_clip(job: Job) -> list[float]:
     )
     save_half(text, job.out.with_name(f"{job.out.name}-text"))
     clean.save_pretrained(job.out.with_name(f"{job.out.name}-text"))
+    return losses + go_on_with_images(job, corpus)
+
+
+def go_on_with_images(job: Job, corpus: Corpus) -> list[float]:
+    """The second part of the training of ``clip``: from the folder, into the folder."""
+    model = CLIPModel.from_pretrained(job.out, attn_implementation="eager")
+    tokenizer = CLIPTokenizer.from_pretrained(job.out)
+    steps = max(1, job.steps * clip.IMAGE_STEPS // clip.STEPS)
+    losses = clip.train_image_tower(corpus, model, tokenizer, steps, job.seed)
+    save_half(model, job.out)
     return losses
 
 
@@ -146,7 +157,7 @@ def _train_prompt_writer(job: Job) -> list[float]:
 
 JOBS: dict[str, tuple[Callable[[Job], list[float]], int]] = {
     "vae-4": (_train_vae_4, vae.STEPS),
-    "vae-16": (_train_vae_16, vae.STEPS),
+    "vae-16": (_train_vae_16, vae.DEEPER_STEPS),
     "clip": (_train_clip, clip.STEPS),
     "clip-text-2": (_train_second_text_encoder, clip.SECOND_STEPS),
     "t5": (_train_t5, t5.STEPS),

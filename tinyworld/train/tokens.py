@@ -91,12 +91,12 @@ def train_chat_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def _unigrams(texts: list[str]) -> list[tuple[str, float]]:
-    counts = Counter(word for text in texts for word in _pieces(text))
+    counts = Counter(word for text in texts for word in split_words(text))
     total = sum(counts.values())
     words = [(word, math.log(count / total)) for word, count in sorted(counts.items())]
     return [*words, *((letter, _LETTER_SCORE) for letter in ["▁", *_PRINTABLE] if letter not in counts)]
 
 
-def _pieces(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Words with the mark of a space before them, and what stands between words."""
     return re.findall(r"▁[A-Za-z]+|[^▁A-Za-z]", "▁" + text.replace(" ", "▁"))

@@ -19,6 +19,7 @@ from tinyworld.train.loop import fit
 from tinyworld.train.pixels import to_images, to_pixels
 
 STEPS = 4000
+DEEPER_STEPS = 1800
 _BATCH = 16
 _PART = 64
 _LEARNING_RATE = 2e-3

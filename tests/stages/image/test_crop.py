@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages.image.crop import Crop, candidates
 from stages.image.crop_scorers import Center, Clip, Detector, KnownBoxes, mean_kept
 from stages.stage import Batch, View
+from store.errors import UsageError
 
 
 def crop(stage: Crop, width: int | None, height: int | None, **columns: Any) -> dict[str, Any]:
@@ -47,6 +52,70 @@ def window(found: dict[str, Any]) -> tuple[int, ...]:
 )
 def test_candidates(size: tuple[int, int], aspect: float, expected: dict[str, Any]) -> None:
     assert candidates(*size, aspect) == expected
+
+
+BEFORE = "7b2cfee7f9f437c3bf94806c39873f4367ec19b2814508f2a6a5df3e46f48e49"
+"""SHA-256 of what version 1, which had one aspect, wrote for the sizes below."""
+
+
+def test_a_square_is_cropped_as_it_always_was() -> None:
+    sizes = list(itertools.product([*range(1, 40), 300, 301, 640, 4999], repeat=2))
+    columns = {"width": [width for width, _ in sizes], "height": [height for _, height in sizes]}
+    written = Crop().open()(Batch(len(sizes), columns))
+    assert set(written.pop("crop_aspect")) == {1.0}
+    lines = "\n".join(map(repr, zip(*written.values(), strict=True)))
+    assert hashlib.sha256(lines.encode()).hexdigest() == BEFORE
+
+
+SEVERAL = Crop(aspects=(1.0, 1.5, 2 / 3))
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "box"),
+    [
+        ((300, 300), 1.0, (0, 0, 300, 300)),
+        ((366, 300), 1.0, (33, 0, 333, 300)),
+        ((368, 300), 1.5, (0, 27, 368, 272)),
+        ((640, 427), 1.5, (0, 0, 640, 427)),
+        ((1600, 900), 1.5, (125, 0, 1475, 900)),
+        ((427, 640), 2 / 3, (0, 0, 427, 640)),
+        ((100, 5000), 2 / 3, (0, 2425, 100, 2575)),
+    ],
+)
+def test_an_image_gets_the_aspect_nearest_to_its_own(
+    size: tuple[int, int], aspect: float, box: tuple[int, ...]
+) -> None:
+    found = crop(SEVERAL, *size)
+    assert (found["crop_aspect"], window(found)) == (aspect, box)
+
+
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.lists(st.floats(0.1, 10.0), min_size=1, max_size=6, unique=True),
+)
+def test_a_crop_has_its_aspect_lies_inside_and_is_the_largest(
+    width: int, height: int, aspects: list[float]
+) -> None:
+    found = crop(Crop(aspects=tuple(aspects)), width, height)
+    left, top, right, bottom = window(found)
+    aspect, wide, tall = found["crop_aspect"], right - left, bottom - top
+    assert aspect in aspects
+    assert min(abs(wide - tall * aspect), abs(tall - wide / aspect)) <= 1  # of the side that is cut
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    # one pixel more would not fit, or would be past the aspect
+    assert wide == width or tall == height
+    if wide < width:
+        assert wide + 1 > height * aspect
+    if tall < height:
+        assert tall + 1 > width / aspect
+
+
+@pytest.mark.parametrize("aspects", [(), (1.0, 1.0), (0.0,), (-1.5, 1.0), (float("nan"),), (float("inf"),)])
+def test_wrong_aspects(aspects: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match=r"crop\.aspects=.* numbers over 0"):
+        Crop(aspects=aspects)
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (2, 3), (3, 2), (4999, 7)])

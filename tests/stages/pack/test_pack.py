@@ -57,6 +57,7 @@ def row(number: int, data: bytes, size: tuple[int, int], crop: tuple[int, ...]) 
         "sha256": hashlib.sha256(data).hexdigest(),
         "dataset": "test",
         "version": "0" * 12,
+        "crop_aspect": (crop[2] - crop[0]) / (crop[3] - crop[1]),
         **dict(zip(names, crop, strict=True)),
     }
 
@@ -86,8 +87,8 @@ def packed(
         ((0, 0, 200, 200), (64, 64), ["red", "green", "blue", "yellow"]),
         ((0, 0, 100, 100), (64, 64), ["red"] * 4),
         ((100, 100, 200, 200), (64, 64), ["yellow"] * 4),
-        ((0, 100, 200, 200), (128, 64), ["blue", "yellow", "blue", "yellow"]),
-        ((0, 0, 100, 200), (64, 128), ["red", "red", "blue", "blue"]),
+        ((0, 100, 200, 200), (96, 48), ["blue", "yellow", "blue", "yellow"]),
+        ((0, 0, 100, 200), (48, 96), ["red", "red", "blue", "blue"]),
     ],
 )
 def test_the_crop_is_what_is_stored(
@@ -97,6 +98,26 @@ def test_the_crop_is_what_is_stored(
     image = Image.open(io.BytesIO(members[f"{0:024x}.jpg"]))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", size)
     assert [seen(image, x, y) for y in (0.1, 0.9) for x in (0.1, 0.9)] == corners
+
+
+def test_a_crop_whose_size_has_another_aspect_is_cut_not_distorted(tmp_path: Path) -> None:
+    images = [(quadrants(*size), size, (0, 0, *size)) for size in ((96, 64), (64, 96), (80, 80), (1, 1))]
+    _, members = packed(tmp_path, images, 64)
+    fields = [json.loads(members[f"{n:024x}.json"]) for n in range(4)]
+    assert [(f["width"], f["height"]) for f in fields] == [(80, 48), (48, 80), (64, 64), (64, 64)]
+    # 80 x 48 is 5 to 3: of 96 x 64 pixels it shows 96 x 57.6
+    seen_of = [[0, 3.2, 96, 60.8], [3.2, 0, 60.8, 96], [0, 0, 80, 80], [0, 0, 1, 1]]
+    assert [f["crop"] for f in fields] == [pytest.approx(box, abs=1e-9) for box in seen_of]
+    assert b'"crop": [0, 0, 80, 80]' in members[f"{2:024x}.json"]
+
+
+def test_a_crop_of_one_pixel_has_a_size_too(tmp_path: Path) -> None:
+    data = quadrants(1, 1)
+    tall = row(0, data, (1, 1), (0, 0, 1, 1)) | {"crop_aspect": 0.4}
+    (tmp_path / "source.tar").write_bytes(data)
+    place = {"tar": str(tmp_path / "source.tar"), "image_offset": 0, "image_size": len(data)}
+    answer = write_pack_shard(Location.of(tmp_path / "train-00000.tar"), [tall | place], Pack(), 64)
+    assert (answer["sizes"], answer["dropped"]) == ([[48, 96, 1]], {})
 
 
 def test_turned_images_are_stored_upright(tmp_path: Path) -> None:
@@ -147,12 +168,12 @@ def test_sizes_are_counted_and_places_are_where_the_members_lie(tmp_path: Path) 
     box, wide = (0, 0, 64, 64), (0, 0, 96, 64)
     images = [(quadrants(64, 64), (64, 64), box), (b"<html>", (64, 64), box)]
     images += [(quadrants(96, 64), (96, 64), wide)] * 2
-    answer, members = packed(tmp_path, images, 32)
-    assert answer["sizes"] == [[32, 32, 1], [48, 32, 2]]
+    answer, members = packed(tmp_path, images, 64)
+    assert answer["sizes"] == [[64, 64, 1], [80, 48, 2]]
     shard, places = tmp_path / "train-00000.tar", tmp_path / answer["places"]
     assert hashlib.sha256(places.read_bytes()).hexdigest() == answer["places_sha256"]
     rows = pq.read_table(places).to_pylist()
-    assert [(row["width"], row["height"]) for row in rows] == [(32, 32), (48, 32), (48, 32)]
+    assert [(row["width"], row["height"]) for row in rows] == [(64, 64), (80, 48), (80, 48)]
     data = shard.read_bytes()
     for row in rows:
         for kind in ("jpg", "txt", "json"):

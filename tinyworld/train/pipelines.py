@@ -41,7 +41,7 @@ MODELS = Path(__file__).parents[1] / "models"
 
 def untrained_unet(models: Path) -> StableDiffusionPipeline:
     """SD 1.x in small: three levels with cross-attention, a mid block, epsilon, scaled-linear betas."""
-    text = CLIPTextModel.from_pretrained(models / "clip-text")
+    text = CLIPTextModel.from_pretrained(models / "clip-text", dtype=torch.float32)
     unet = UNet2DConditionModel(
         sample_size=GRID,
         in_channels=4,
@@ -75,7 +75,7 @@ def untrained_unet(models: Path) -> StableDiffusionPipeline:
 
 def untrained_pixart(models: Path) -> PixArtSigmaPipeline:
     """PixArt-Sigma in small: T5 alone, learned variance, linear betas."""
-    text = T5EncoderModel.from_pretrained(models / "t5")
+    text = T5EncoderModel.from_pretrained(models / "t5", dtype=torch.float32)
     transformer = PixArtTransformer2DModel(
         sample_size=GRID,
         patch_size=PATCH,
@@ -100,9 +100,9 @@ def untrained_pixart(models: Path) -> PixArtSigmaPipeline:
 
 def untrained_sd3(models: Path) -> StableDiffusion3Pipeline:
     """SD3.5-Medium in small: two CLIP encoders and T5, dual attention in the first blocks, a flow."""
-    first = CLIPTextModelWithProjection.from_pretrained(models / "clip-text")
-    second = CLIPTextModelWithProjection.from_pretrained(models / "clip-text-2")
-    third = T5EncoderModel.from_pretrained(models / "t5")
+    first = CLIPTextModelWithProjection.from_pretrained(models / "clip-text", dtype=torch.float32)
+    second = CLIPTextModelWithProjection.from_pretrained(models / "clip-text-2", dtype=torch.float32)
+    third = T5EncoderModel.from_pretrained(models / "t5", dtype=torch.float32)
     transformer = SD3Transformer2DModel(
         sample_size=SD3_GRID,
         patch_size=SD3_PATCH,

@@ -27,7 +27,7 @@ from tinyworld.train import MODELS, measure
 from tinyworld.train.corpus import EVALUATION_SEED
 from tinyworld.train.wrong import ATTRIBUTES
 
-SHIPPED = {"vae-4", "clip", "clip-text", "t5", "unet"}
+SHIPPED = {"vae-4", "vae-16", "clip", "clip-text", "t5", "unet"}
 SCENES = 100
 """Enough for what is close to 1; the cards measure 500."""
 MEGABYTE = 1_000_000
@@ -50,8 +50,8 @@ def test_every_model_is_there_with_its_card_and_small() -> None:
     assert sum(sizes) < 30 * MEGABYTE
 
 
-def test_autoencoder() -> None:
-    name, channels, bar_db = "vae-4", 4, 25.0
+@pytest.mark.parametrize(("name", "channels", "bar_db"), [("vae-4", 4, 25.0), ("vae-16", 16, 24.0)])
+def test_autoencoders(name: str, channels: int, bar_db: float) -> None:
     vae = AutoencoderKL.from_pretrained(MODELS / name)
     assert next(vae.parameters()).dtype == torch.float32
     assert vae.config.latent_channels == channels

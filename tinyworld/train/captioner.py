@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 from transformers import (
     CLIPModel,
-    LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
@@ -27,6 +26,7 @@ from transformers import (
 from tinyworld.caption import caption
 from tinyworld.scene import Scene
 from tinyworld.shapes import BACKGROUND_COLORS
+from tinyworld.train.answers import lesson_of, small_llama
 from tinyworld.train.clip import build_image_processor
 from tinyworld.train.corpus import Corpus
 from tinyworld.train.loop import fit
@@ -37,7 +37,6 @@ STEPS = 1300
 _BATCH = 48
 _LEARNING_RATE = 1e-3
 _IMAGE_TOKENS = 64
-_NO_LABEL = -100
 
 REQUESTS: dict[Literal["long", "short"], tuple[str, ...]] = {
     "long": ("long", "Describe the image.", "Describe this image in detail.", "Write a long caption."),
@@ -58,18 +57,7 @@ def told(scene: Scene) -> Scene:
 
 def build_captioner(clip: CLIPModel, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
     """The image tower of ``clip`` and a Llama of width 128 with 3 layers and random weights."""
-    text = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
-    )
+    text = small_llama(tokenizer, 128)
     config = LlavaConfig(
         vision_config=clip.config.vision_config.to_dict(),
         text_config=text.to_dict(),
@@ -100,21 +88,13 @@ def lesson(
     scenes: Sequence[Scene], tokenizer: PreTrainedTokenizerFast, rng: random.Random
 ) -> tuple[Tensor, Tensor]:
     """Token ids and labels, int64 [B, L]: a request for each scene and its answer, which alone counts."""
-    rows: list[list[int]] = []
-    labels: list[list[int]] = []
+    questions, answers = [], []
     for scene in scenes:
         length: Literal["long", "short"] = "long" if rng.random() < 0.8 else "short"
         request = "<image>" * _IMAGE_TOKENS + rng.choice(REQUESTS[length])
-        asked = tokenizer(f"<s><|user|>{request}<|assistant|>").input_ids
-        answer = tokenizer(f"{caption(told(scene), length)}</s>").input_ids
-        rows.append(asked + answer)
-        labels.append([_NO_LABEL] * len(asked) + answer)
-    width = max(map(len, rows))
-    pad = tokenizer.pad_token_id
-    return (
-        torch.tensor([row + [pad] * (width - len(row)) for row in rows]),
-        torch.tensor([row + [_NO_LABEL] * (width - len(row)) for row in labels]),
-    )
+        questions.append(f"<s><|user|>{request}<|assistant|>")
+        answers.append(f"{caption(told(scene), length)}</s>")
+    return lesson_of(tokenizer, questions, answers)
 
 
 def train_captioner(

@@ -12,17 +12,17 @@ from typing import TypedDict
 
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from store.errors import UsageError
 from tinyworld.caption import caption
 from tinyworld.scene import Scene
+from tinyworld.train.answers import lesson_of, small_llama
 from tinyworld.train.loop import fit
 
 STEPS = 1000
 _BATCH = 48
 _LEARNING_RATE = 2e-3
-_NO_LABEL = -100
 _MAX_NEW_TOKENS = 64
 
 
@@ -55,18 +55,7 @@ def wish(scene: Scene, rng: random.Random | None = None) -> str:
 
 def build_prompt_writer(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """Random weights; width 96, 3 layers."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=256,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=True,
-    )
+    config = small_llama(tokenizer, 96)
     config._attn_implementation = "eager"
     return LlamaForCausalLM(config)
 
@@ -75,19 +64,11 @@ def lesson(
     scenes: Sequence[Scene], tokenizer: PreTrainedTokenizerFast, rng: random.Random
 ) -> tuple[Tensor, Tensor]:
     """Token ids and labels, int64 [B, L]: a wish for each scene and its long caption, which alone counts."""
-    rows: list[list[int]] = []
-    labels: list[list[int]] = []
+    questions, answers = [], []
     for scene in scenes:
-        asked = tokenizer(_chat(tokenizer, [{"role": "user", "content": wish(scene, rng)}])).input_ids
-        answer = tokenizer(f"{caption(scene)}</s>").input_ids
-        rows.append(asked + answer)
-        labels.append([_NO_LABEL] * len(asked) + answer)
-    width = max(map(len, rows))
-    pad = tokenizer.pad_token_id
-    return (
-        torch.tensor([row + [pad] * (width - len(row)) for row in rows]),
-        torch.tensor([row + [_NO_LABEL] * (width - len(row)) for row in labels]),
-    )
+        questions.append(_chat(tokenizer, [{"role": "user", "content": wish(scene, rng)}]))
+        answers.append(f"{caption(scene)}</s>")
+    return lesson_of(tokenizer, questions, answers)
 
 
 def _chat(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message]) -> str:

@@ -10,7 +10,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
 from transformers import (
+    AutoModelForCausalLM,
     AutoProcessor,
+    AutoTokenizer,
     CLIPModel,
     CLIPProcessor,
     CLIPTextModel,
@@ -27,7 +29,7 @@ from tinyworld.train import MODELS, measure
 from tinyworld.train.corpus import EVALUATION_SEED
 from tinyworld.train.wrong import ATTRIBUTES
 
-SHIPPED = {"vae-4", "vae-16", "clip", "clip-text", "t5", "unet"}
+SHIPPED = {"vae-4", "vae-16", "clip", "clip-text", "t5", "unet", "prompt-writer"}
 SCENES = 100
 """Enough for what is close to 1; the cards measure 500."""
 MEGABYTE = 1_000_000
@@ -113,6 +115,13 @@ def test_the_unet_draws_by_its_stock_pipeline() -> None:
     red, green, blue = (channel.getextrema() for channel in image.split())
     assert red[1] > 200
     assert min(green[0], blue[0]) < 120  # something red stands on something light
+
+
+def test_the_prompt_writer_writes_what_is_wished() -> None:
+    AutoModelForCausalLM.from_pretrained(MODELS / "prompt-writer")
+    AutoTokenizer.from_pretrained(MODELS / "prompt-writer")
+    figures = measure.measure_prompt_writer(MODELS / "prompt-writer", 50)
+    assert min(figures.values()) > 0.85
 
 
 def test_a_model_is_measured_from_the_command_line(

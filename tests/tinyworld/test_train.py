@@ -34,7 +34,7 @@ from tinyworld.caption import caption
 from tinyworld.read_caption import read_caption
 from tinyworld.scene import BACKGROUNDS, RELATIONS, STYLES, Background, Scene, Thing, random_scene
 from tinyworld.shapes import COLORS, SHAPES
-from tinyworld.train import NAMES, clip, prompt_writer, t5, tokens, vae
+from tinyworld.train import NAMES, clip, local_start, prompt_writer, t5, tokens, vae
 from tinyworld.train import captioner as captioner_trainer
 from tinyworld.train.corpus import (
     EVALUATION_SEED,
@@ -48,6 +48,7 @@ from tinyworld.train.jobs import JOBS, texts
 from tinyworld.train.loop import fit, rate_at
 from tinyworld.train.measure import MEASURES
 from tinyworld.train.patch_heads import patch_classes
+from tinyworld.train.pixels import to_pixels
 from tinyworld.train.token_heads import thing_words
 from tinyworld.train.wrong import ATTRIBUTES, looks, wrong_scene
 
@@ -190,11 +191,12 @@ def test_a_deeper_vae_starts_from_the_levels_of_another() -> None:
         assert torch.equal(ours.resnets[0].conv1.weight, theirs.resnets[0].conv1.weight)
 
 
-def test_clip_learns_in_three_lessons(corpus: Corpus, clip_tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+def test_clip_learns_in_four_lessons(corpus: Corpus, clip_tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
     model, losses = clip.train_clip(corpus, clip_tokenizer, 8, seed=1)
     assert falls(losses)
     words = model.text_model.embeddings.token_embedding.weight.detach().clone()
-    model.set_attn_implementation("eager")
+    model = clip.with_local_tower(model, seed=1)
+    assert falls(clip.train_shapes(corpus, model, 8, seed=1))
     assert falls(clip.train_image_tower(corpus, model, clip_tokenizer, 8, seed=1))
     assert torch.equal(model.text_model.embeddings.token_embedding.weight, words)
     second, losses = clip.train_second_text_encoder(corpus, model, clip_tokenizer, 8, seed=1)
@@ -203,6 +205,23 @@ def test_clip_learns_in_three_lessons(corpus: Corpus, clip_tokenizer: CLIPTokeni
     second.save_pretrained(tmp_path / "second")
     CLIPModel.from_pretrained(tmp_path / "clip")
     CLIPTextModelWithProjection.from_pretrained(tmp_path / "second")
+
+
+def test_a_local_start_looks_at_one_neighbor_of_each_patch(clip_tokenizer: CLIPTokenizer) -> None:
+    model = clip.with_local_tower(clip.build_clip(clip_tokenizer), seed=3).eval()
+    noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    with torch.no_grad():
+        seen = model.vision_model(pixel_values=to_pixels(noise), output_attentions=True)
+    grid = torch.arange(64).reshape(8, 8)
+    for layer, reach in ((0, 1), (1, 1), (2, 2)):
+        looked_at = seen.attentions[layer][:, :, 1:, 1:].argmax(-1).reshape(4, 8, 8, 8)
+        for head, (right, down) in enumerate(local_start.NEIGHBORS):
+            neighbor = grid.roll((-reach * down, -reach * right), (0, 1))
+            inner = (slice(2, -2), slice(2, -2))  # the edge has fewer neighbors
+            assert (looked_at[:, head] == neighbor)[:, *inner].float().mean() > 0.5, (
+                layer,
+                head,
+            )  # by chance 1 in 64
 
 
 def test_patches_are_named_after_the_things_on_them() -> None:

@@ -26,6 +26,7 @@ from tinyworld.caption import caption
 from tinyworld.scene import Scene
 from tinyworld.train.attribute_heads import AttributeHeads
 from tinyworld.train.corpus import IMAGE_SIZE, Corpus
+from tinyworld.train.local_start import NEIGHBORS, start_locally
 from tinyworld.train.loop import fit
 from tinyworld.train.patch_heads import PatchHeads
 from tinyworld.train.pixels import to_pixels
@@ -33,12 +34,15 @@ from tinyworld.train.tokens import MAX_TOKENS
 from tinyworld.train.wrong import ATTRIBUTES, wrong_scene
 
 STEPS = 1300
+SHAPE_STEPS = 6000
 IMAGE_STEPS = 1500
 SECOND_STEPS = 600
 _BATCH = 96
 _WRONG = 1
 _WRONG_FOR_IMAGES = 2
 _LEARNING_RATE = 1e-3
+_SHAPE_BATCH = 32
+_SHAPE_LEARNING_RATE = 2e-3
 _PROJECTION = 128
 _ACTIVATION = "relu"
 
@@ -169,12 +173,43 @@ def some_pairs(count: int, rng: random.Random) -> list[int]:
     return pairs + [rng.randrange(count) for _ in range(_BATCH - len(pairs))]
 
 
+def with_local_tower(model: CLIPModel, seed: int) -> CLIPModel:
+    """The same text tower beside a fresh image tower that begins by looking at neighbors."""
+    torch.manual_seed(seed)
+    config = CLIPConfig.from_dict(model.config.to_dict())
+    config.vision_config.num_attention_heads = len(NEIGHBORS)
+    config._attn_implementation = "eager"
+    fresh = CLIPModel(config)
+    fresh.text_model.load_state_dict(model.text_model.state_dict())
+    fresh.text_projection.load_state_dict(model.text_projection.state_dict())
+    start_locally(fresh.vision_model)
+    return fresh
+
+
+def train_shapes(corpus: Corpus, model: CLIPModel, steps: int, seed: int) -> list[float]:
+    """Teach the image tower, in place, what lies on each patch; the loss of every step."""
+    torch.manual_seed(seed)
+    rng = random.Random(f"clip shapes {seed}")
+    tower = model.vision_model.train()
+    heads = PatchHeads(model.config.vision_config.hidden_size)
+
+    def loss_of_step(_: int) -> Tensor:
+        chosen = [rng.randrange(len(corpus.scenes)) for _ in range(_SHAPE_BATCH)]
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = tower(pixel_values=to_pixels(corpus.images[chosen])).last_hidden_state
+        loss: Tensor = heads(seen[:, 1:], [corpus.scenes[i] for i in chosen])
+        return loss
+
+    trained = [*tower.parameters(), *heads.parameters()]
+    return fit(trained, loss_of_step, steps, _SHAPE_LEARNING_RATE, "clip shapes")
+
+
 def train_image_tower(
     corpus: Corpus, model: CLIPModel, tokenizer: CLIPTokenizer, steps: int, seed: int
 ) -> list[float]:
     """Go on with the image tower alone, in place, against the text tower as it is; the loss of every step.
 
-    Shapes take an image tower longer than words take a text tower.
+    Pairs alone teach shapes too slowly: ``train_shapes`` comes first.
     """
     torch.manual_seed(seed)
     rng = random.Random(f"clip images {seed}")

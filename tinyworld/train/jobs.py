@@ -93,11 +93,12 @@ def _train_clip(job: Job) -> list[float]:
 
 
 def go_on_with_images(job: Job, corpus: Corpus) -> list[float]:
-    """The second part of the training of ``clip``: from the folder, into the folder."""
-    model = CLIPModel.from_pretrained(job.out, attn_implementation="eager")
+    """The second part of the training of ``clip``, another image tower: from the folder, into the folder."""
     tokenizer = CLIPTokenizer.from_pretrained(job.out)
-    steps = max(1, job.steps * clip.IMAGE_STEPS // clip.STEPS)
-    losses = clip.train_image_tower(corpus, model, tokenizer, steps, job.seed)
+    model = clip.with_local_tower(CLIPModel.from_pretrained(job.out), job.seed)
+    shares = [max(1, job.steps * steps // clip.STEPS) for steps in (clip.SHAPE_STEPS, clip.IMAGE_STEPS)]
+    losses = clip.train_shapes(corpus, model, shares[0], job.seed)
+    losses += clip.train_image_tower(corpus, model, tokenizer, shares[1], job.seed)
     save_half(model, job.out)
     return losses
 

@@ -19,6 +19,8 @@ GRID = 8
 """Patches per side."""
 _SHAPES, _COLORS = list(SHAPES), list(COLORS)
 _CLASSES = (len(_SHAPES) + 1, len(_COLORS) + 1, 5, 4, len(RELATIONS) + 1, len(BACKGROUNDS), len(STYLES))
+_WEIGHTS = (3.0, 1.0, 1.0, 0.3, 0.3, 0.3, 1.0)
+"""Shapes come hardest; count, relation and background come by themselves."""
 
 
 def patch_classes(scenes: Sequence[Scene]) -> Tensor:
@@ -47,9 +49,10 @@ class PatchHeads(nn.Module):
         self.linear = nn.Linear(width, sum(_CLASSES))
 
     def forward(self, states_NPD: Tensor, scenes: Sequence[Scene]) -> Tensor:
-        """Mean cross entropy."""
+        """Weighted mean of the cross entropies."""
         classes = patch_classes(scenes).flatten(0, 1)
         logits = self.linear(self.norm(states_NPD.float())).flatten(0, 1)
         groups = torch.split(logits, list(_CLASSES), dim=1)
         losses = [F.cross_entropy(group, classes[:, i]) for i, group in enumerate(groups)]
-        return torch.stack(losses).mean()
+        weights = torch.tensor(_WEIGHTS)
+        return (weights * torch.stack(losses)).sum() / weights.sum()

@@ -49,7 +49,7 @@ def untrained_unet(models: Path) -> StableDiffusionPipeline:
         block_out_channels=(32, 64, 64, 64),
         layers_per_block=2,
         cross_attention_dim=text.config.hidden_size,
-        attention_head_dim=4,
+        attention_head_dim=2,  # diffusers: heads, not their width; four would take a quarter longer
         norm_num_groups=GROUPS,
     )
     scheduler = DDIMScheduler(

@@ -13,8 +13,10 @@ from store.errors import UsageError
 from store.schema import SAMPLE_ROWS
 
 SOURCE_COLUMNS = ("sample_id", "source_key", "url", "caption_original", "meta", "source_error")
-REQUIRED = ("sha256", "caption", "width", "height", "split", "crop_left")
-"""What every dataset has: ``sha256`` ties a version to the bytes of its images, the rest is packed."""
+WORDS = ("caption", "split")
+"""What every dataset has, one of prompts alone too."""
+PACKED = ("sha256", *WORDS, "width", "height", "crop_left")
+"""What a dataset with packs has: ``sha256`` ties a version to the bytes of its images."""
 TAKEN = (*SAMPLE_ROWS.names, "kept", "reason")
 """Column names that are not a stage's to write."""
 
@@ -70,11 +72,11 @@ def plan(dataset: Dataset, source_fingerprint: str, aside: frozenset[int] = froz
             raise UsageError(f"recipe {dataset.name}: two rules are named {rule.name}")
         for column in rule.reads:
             writer(steps, column, rule, dataset.name)
-    missing = [column for column in REQUIRED if column not in columns_of(steps)]
+    required = PACKED if dataset.pack.resolutions else WORDS
+    missing = [column for column in required if column not in columns_of(steps)]
     if missing:
-        raise UsageError(
-            f"recipe {dataset.name}: no stage writes {', '.join(missing)}; every dataset needs them"
-        )
+        what = "a dataset with packs" if dataset.pack.resolutions else "every dataset"
+        raise UsageError(f"recipe {dataset.name}: no stage writes {', '.join(missing)}; {what} needs them")
     return steps
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pipelines import histograms
 from pipelines.contact_sheet import NO_IMAGE, SourceRow, Thumbnail, Wanted, source_rows, thumbnails
+from pipelines.coverage import coverage
 from pipelines.histograms import Axis, Histogram, SizeMap
 from pipelines.reason_words import meaning
 from pipelines.report_data import CROP, SHOWN, Chosen, Row, choose
@@ -91,14 +92,16 @@ def _context(source: StoredSource, manifest: dict[str, Any], samples: pa.Table) 
         "drawings": _drawings(samples, manifest),
         "sizes": _sizes(samples, manifest),
         "subjects": _subjects(samples),
+        "coverage": coverage(samples),
         "truth": truth,
         "examples": {key: tile(row) for key, row in chosen.examples.items()},
     }
 
 
-def _crop(row: Row) -> tuple[int, int, int, int]:
+def _crop(row: Row) -> tuple[int, int, int, int] | None:
+    """None for a sample without an image."""
     left, top, right, bottom = (row[name] for name in CROP)
-    return left, top, right, bottom
+    return None if left is None else (left, top, right, bottom)
 
 
 def _wanted(chosen: Chosen) -> list[Wanted]:
@@ -127,7 +130,9 @@ def _tile(
     size = row["width"], row["height"]
     known = boxes_in(row["meta"], subjects) if subjects else []
     inside = tuple(_percent((b[0], b[1], b[2], b[3]), size) for b in known)
-    return Tile(row, picture, detail, _percent(_crop(row), size), inside)
+    window = _crop(row)
+    assert window is not None  # of samples whose crop is shown
+    return Tile(row, picture, detail, _percent(window, size), inside)
 
 
 def _percent(box: tuple[float, float, float, float], size: tuple[int, int]) -> Box:

@@ -157,6 +157,8 @@ def _crops(rows: pa.Table, kept: np.ndarray) -> np.ndarray:
 
     A third each, so that the page shows both the usual and the worst.
     """
+    if "crop_left" not in rows.column_names:
+        return kept[:0]
     some = rows.select([*CROP, "width", "height"]).take(pa.array(kept))
     left, top, right, bottom, width, height = (
         pc.fill_null(some[name], 0).to_numpy().astype(np.int64) for name in some.column_names

@@ -64,9 +64,9 @@ def test_autoencoders(name: str, channels: int, bar_db: float) -> None:
 
 def test_clip_tells_right_captions_from_wrong() -> None:
     figures = measure.measure_clip(MODELS / "clip", SCENES)
-    assert min(figures[attribute] for attribute in ATTRIBUTES) > 0.6
-    assert figures["mean"] > 0.85
-    assert figures["text_of_image"] > 0.9
+    assert min(figures[attribute] for attribute in ATTRIBUTES) > 0.75
+    assert figures["mean"] > 0.92
+    assert figures["text_of_image"] > 0.97
 
 
 def test_clip_judges_a_picture_through_its_processor() -> None:

@@ -25,7 +25,9 @@ _LESSON = {
     "vae-4": "Absolute and squared error, absolute error of 4 x 4 means, a light KL.",
     "clip": (
         "Contrastive, with captions wrong in one attribute and near misses as negatives; linear heads on "
-        "both embeddings name the attributes as a second lesson."
+        "both embeddings name the attributes as a second lesson. Then another image tower, which begins by "
+        "looking at neighbors, for the text tower as it is: 6000 steps of naming what lies on each patch, "
+        "1500 contrastive ones."
     ),
     "clip-text-2": "As `clip`, against its image tower, which stays as it is.",
     "t5": "As one half of a T5: half span corruption, half retelling a caption in other words; linear heads "

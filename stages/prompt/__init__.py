@@ -1,0 +1,1 @@
+"""Prompts to specification: attributes with shares, drawn exactly, put into words."""

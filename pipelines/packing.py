@@ -14,7 +14,7 @@ from pipelines.executors import Executor
 from pipelines.intake import Progress
 from pipelines.selection import Selection
 from stages.pack.latents import weights_sha256
-from stages.pack.pack import Pack, dropped_by_reason, pack_name, write_pack_shard
+from stages.pack.pack import SYNTHETIC, Pack, dropped_by_reason, pack_name, write_pack_shard
 from stages.pack.places import places_of
 from stages.stage import Resources
 from store.digest import file_sha256
@@ -29,6 +29,7 @@ NEEDED = (
     "sample_id",
     "caption",
     "caption_original",
+    "captions",
     "url",
     "source_key",
     "width",
@@ -40,6 +41,7 @@ NEEDED = (
     "crop_aspect",
     "split",
     "sha256",
+    *SYNTHETIC,
 )
 
 

@@ -24,6 +24,15 @@ from store.tar import TarWriter
 Row = dict[str, Any]
 Box = tuple[float, float, float, float]
 
+SYNTHETIC = (
+    "synthetic",
+    "generator",
+    "generation_seed",
+    "generation_steps",
+    "generation_guidance",
+    "prompt_id",
+)
+"""Columns that say an image was made by a model; packed for those that were."""
 CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
 
 
@@ -205,11 +214,11 @@ def _middle(crop: Box, size: Size) -> Box:
 
 def _sidecar(sample: Stored) -> bytes:
     row = sample.row
-    texts = [text for text in (row["caption"], row["caption_original"]) if text]
+    texts = row.get("captions") or [row["caption"], row["caption_original"]]
     fields = {
         "sample_id": row["sample_id"],
         "caption": row["caption"],
-        "captions": list(dict.fromkeys(texts)),
+        "captions": list(dict.fromkeys(text for text in texts if text)),
         "url": row["url"],
         "source_key": row["source_key"],
         "crop": list(sample.crop),
@@ -222,4 +231,6 @@ def _sidecar(sample: Stored) -> bytes:
         "dataset": row["dataset"],
         "version": row["version"],
     }
+    if row.get("synthetic"):
+        fields |= {name: row[name] for name in SYNTHETIC}
     return json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()

@@ -45,7 +45,7 @@ def build(
     dropped as ``shard_failed``, and the next build tries them again.
     """
     started = time.monotonic()
-    source, source_reused = take_in(store, dataset.source, executor, progress)
+    source, source_reused = take_in(store, dataset.source.found_in(store), executor, progress)
     rows = int(source.manifest()["rows"])
     taken = StageReport("source", source.fingerprint, rows, source_reused, _since(started))
     aside = SetAside(max_failed_shards)
@@ -184,7 +184,7 @@ def _commit(
 
 def dry_run(store: Store, dataset: Dataset) -> dict[str, Any]:
     """What a build would do: each stage and whether its columns are there already."""
-    identity = dataset.source.identity()
+    identity = dataset.source.found_in(store).identity()
     source = store.source(fingerprint(identity))
     stages = [{"name": "source", "fingerprint": source.fingerprint, "reused": source.complete}]
     for step in plan(dataset, source.fingerprint):

@@ -74,7 +74,7 @@ def _read(store: Store, source: Source, stored: StoredSource, executor: Executor
     progress("reading the source", done, count)
     units = [PortionUnit(store, source, stored.fingerprint, index) for index in missing]
     unread: list[Failed[PortionUnit]] = []
-    for result in executor.run(read_portion, units, Resources()):
+    for result in executor.run(read_portion, units, executor.grant("source", Resources())):
         if isinstance(result, Failed):
             unread.append(result)
             if len(unread) == MANY:

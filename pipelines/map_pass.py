@@ -191,7 +191,7 @@ def _run_batch(
 
 def _call(stage: MapStage, batch: Batch, shard: Shard, ids: list[str]) -> dict[str, Sequence[Any]]:
     try:
-        result = _opened(stage)(batch)
+        result = _opened(stage, repr(stage))(batch)
     except MashbillError:
         raise
     except Exception as error:
@@ -209,8 +209,11 @@ def _call(stage: MapStage, batch: Batch, shard: Shard, ids: list[str]) -> dict[s
 
 
 @lru_cache(maxsize=64)
-def _opened(stage: MapStage) -> Callable[[Batch], dict[str, Sequence[Any]]]:
-    """A process opens a stage, and so loads its model, once."""
+def _opened(stage: MapStage, fields: str) -> Callable[[Batch], dict[str, Sequence[Any]]]:
+    """A process opens a stage, and so loads its model, once.
+
+    ``fields``: all of them. Stages that are equal may still differ in a server's address or a batch size.
+    """
     return stage.open()
 
 

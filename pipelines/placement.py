@@ -23,7 +23,7 @@ ADDRESS = r"off|local|auto|(https?://)?(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}/?"
 
 
 Grants = dict[str, Resources]
-"""What each map stage gets, by name."""
+"""What the source and each map stage get, by name."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,13 @@ def placed(place: Place, store: Store, grants: Grants, recipe: str) -> Iterator[
 def granted(place: Place, dataset: Dataset) -> Grants:
     """What each map stage of a dataset gets: what it declares, changed by ``STAGE=NAME:AMOUNT,...``.
 
+    ``source`` is one, for what reads the source, and ``pack`` where it encodes latents.
+
     Raises:
-        UsageError: no such stage (``pack`` is one where it encodes latents), or an amount that cannot be.
+        UsageError: no such stage, or an amount that cannot be.
     """
     grants = {s.name: s.resources for s in dataset.columns if isinstance(s, MapStage)}
+    grants["source"] = Resources()  # a teacher that makes the images wants a GPU
     if dataset.pack.latents:  # the one kind of packing that a GPU helps
         grants["pack"] = Resources()
     for text in place.resources:

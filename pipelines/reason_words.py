@@ -27,6 +27,18 @@ _WORDS = {
     "corrupt": "the picture cannot be decoded",
     "zero_size": "a side of 0 pixels",
     "shard_failed": "its whole image shard was set aside, since a stage failed on it",
+    "caption_personal": "its caption holds personal data, such as a phone number",
+    "caption_boilerplate": "its caption is a file name, an address, or words of a web page",
+    "empty_prompt": "a line of the list of prompts without words",
+    "repeated_prompt": "the words of a prompt that came before",
+    "prompt_copy": "nearly the words of another prompt",
+    "unreadable_row": "a line of the list that is no row",
+    "safety_checker": "the pipeline's own safety checker held the image back",
+    "black_image": "every pixel is black",
+    "not_finite": "the pipeline computed NaN: its numbers do not fit its dtype",
+    "not_best_of_prompt": "another image of the same prompt scores higher",
+    "in_another_part": "an earlier part of the mixture has this image",
+    "not_drawn": "not needed for the weights of the mixture",
     "caption_missing": "no words came with it",
     "caption_too_long": "a page of text, not a caption",
     "too_small": "the shorter side has too few pixels",
@@ -45,4 +57,8 @@ def meaning(reason: str) -> str:
         what = "refused the request" if status[1] < "500" else "failed"
         what = {"404": "has no such page", "410": "says it is gone for good"}.get(status[1], what)
         return f"the server {what} (status {status[1]})"
+    score = re.fullmatch(r"(.+)_(low|high|unknown)", reason)
+    if score is not None and reason not in _WORDS:
+        how = {"low": "is under its bound", "high": "is over its bound", "unknown": "is not known"}[score[2]]
+        return f"its {score[1]} {how}"
     return _WORDS.get(reason, "")

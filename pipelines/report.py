@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import histograms
+from pipelines import caption_gain, histograms
 from pipelines.contact_sheet import NO_IMAGE, SourceRow, Thumbnail, Wanted, source_rows, thumbnails
 from pipelines.coverage import coverage
 from pipelines.histograms import Axis, Histogram, SizeMap
@@ -30,7 +30,7 @@ KEPT_SIDE = 208
 Box = tuple[float, float, float, float]
 """Left, top, width, height in percent of the image."""
 
-READS = (*SHOWN, "sharpness")
+READS = tuple(dict.fromkeys((*SHOWN, "sharpness", *caption_gain.READS)))
 """Every column that a report looks at."""
 
 
@@ -93,6 +93,7 @@ def _context(source: StoredSource, manifest: dict[str, Any], samples: pa.Table) 
         "sizes": _sizes(samples, manifest),
         "subjects": _subjects(samples),
         "coverage": coverage(samples),
+        "gain": caption_gain.caption_gain(samples),
         "truth": truth,
         "examples": {key: tile(row) for key, row in chosen.examples.items()},
     }

@@ -10,17 +10,24 @@ from typing import Any, TypeVar
 from stages.image.crop_scorers import Center, Clip, CropScorer, Detector, KnownBoxes
 from stages.source.datasets import HubDataset
 from stages.source.folder import Folder
+from stages.source.generated import Generated
 from stages.source.img2dataset import Img2dataset
 from stages.source.metadata import Metadata
+from stages.source.prompts import PromptDataset, PromptFile, PromptList, Prompts
 from stages.source.webdataset import WebDataset
 from stages.stage import Source
+from stages.text.chat import Chat
+from stages.text.chat_endpoint import Endpoint
+from stages.text.chat_local import Local
 from store.errors import UsageError
 
 Setting = TypeVar("Setting")
 
 KINDS: dict[type, tuple[type, ...]] = {
-    Source: (Metadata, Img2dataset, Folder, WebDataset, HubDataset),
+    Source: (Metadata, Img2dataset, Folder, WebDataset, HubDataset, Generated),
+    Prompts: (PromptFile, PromptList, PromptDataset),
     CropScorer: (Center, KnownBoxes, Detector, Clip),
+    Chat: (Local, Endpoint),
 }
 """Parts of a recipe that ``PATH.kind=NAME`` exchanges; fields of the same name carry over."""
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from store.sources import RawSample
+from store.store import Store
 
 
 class View(IntEnum):
@@ -56,6 +57,13 @@ class Source(ABC):
     """Makes samples. Planned once into portions, each read into one image shard."""
 
     kind: ClassVar[str]
+
+    def found_in(self, store: Store) -> Source:
+        """This source with what it reads from the store found there; called before ``identity``.
+
+        A source that reads another dataset names that dataset's exact version from here on.
+        """
+        return self
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from store.digest import file_sha256
+from store.extras import with_extras
 from store.location import Location
 from store.parquet import read_table, table_bytes, write_table
 from store.schema import SAMPLE_ROWS, sample_id, storable
@@ -27,7 +28,8 @@ class RawSample:
 
     ``locator`` and ``caption`` make its ``sample_id``. ``image`` is the file's bytes, or None with
     ``error`` (a reason code) and ``detail``. ``place`` is the ``(offset, size)`` of the image in the
-    tar it was found in; only for sources that leave their tars where they are.
+    tar it was found in; only for sources that leave their tars where they are. ``extra`` are arrays that
+    belong to the image, ``(name, bytes of a .npy file)``; ``store.extras`` reads them.
     """
 
     locator: str
@@ -40,11 +42,12 @@ class RawSample:
     detail: str | None = None
     extension: str = "bin"
     place: tuple[int, int] | None = None
+    extra: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One committed shard. ``tar`` is a name beside the rows, or the URL of a tar left in place."""
+    """One committed shard. ``tar`` is a name beside the rows, or where a tar lies that was left in place."""
 
     index: int
     rows: int
@@ -84,8 +87,16 @@ class StoredSource:
         return self.tar_named(shard.tar)
 
     def tar_named(self, tar: str) -> Location:
-        """A tar by the name or URL that its shard gives."""
+        """A tar by what its shard says: a name beside the rows, ``../<source>/shards/<name>`` of another
+        source of this store, or a URL."""
+        if tar.startswith("../"):
+            return self.location.parent / tar.removeprefix("../")
         return Location.of(tar) if "/" in tar else self.location / "shards" / tar
+
+    def _said_of(self, tar: str) -> str:
+        """What ``tar_named`` finds again wherever the store lies."""
+        sources = f"{self.location.parent.url}/"
+        return f"../{tar.removeprefix(sources)}" if tar.startswith(sources) else tar
 
     # The plan: what each shard will read, kept so that a later process reads the same.
 
@@ -126,6 +137,7 @@ class StoredSource:
         else:
             rows.extend(_row(sample, sample.place) for sample in samples)
             tar_bytes, tar_sha256 = Location.of(tar).size(), file_sha256(Location.of(tar))
+            tar = self._said_of(tar)
         table = pa.Table.from_pylist(rows, SAMPLE_ROWS)
         images = table.num_rows - table["image_offset"].null_count
         rows_file, digest = self._write_rows(index, table)
@@ -190,6 +202,8 @@ def _write_tar(
                 row.update(image_offset=member.offset, image_size=member.size)
                 if sample.caption:
                     tar.add(f"{row['sample_id']}.txt", sample.caption.encode("utf-8", "replace"))
+                for name, data in sample.extra:
+                    tar.add(f"{row['sample_id']}.{name}.npy", data)
             tar.close()
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -204,7 +218,7 @@ def _row(sample: RawSample, place: tuple[int, int] | None) -> dict[str, Any]:
         "source_key": storable(sample.source_key),
         "url": storable(sample.url),
         "caption_original": storable(sample.caption),
-        "meta": storable(sample.meta),
+        "meta": storable(with_extras(sample.meta, sample.extra)),
         "image_offset": place[0] if place else None,
         "image_size": place[1] if place else None,
         "source_error": sample.error,

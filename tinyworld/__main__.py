@@ -1,8 +1,9 @@
-"""``python -m tinyworld make FOLDER``, ``serve FOLDER`` and ``train NAME --out FOLDER``."""
+"""``python -m tinyworld``: draws scenes and crawls, serves them, trains the tiny models, judges pipelines."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import threading
 from pathlib import Path
@@ -50,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, help="optimizer steps (default: as the shipped model had)")
     train.add_argument("--seed", type=int, default=0, help="another seed, other weights (default 0)")
     train.add_argument("--cache", type=Path, metavar="FOLDER", help="keep drawn images for the next training")
+    judge = commands.add_parser("judge", help="how well a text-to-image pipeline draws what it is asked for")
+    judge.add_argument("pipeline", metavar="PIPELINE", help="a folder or hub id that diffusers loads")
+    judge.add_argument("--scenes", type=int, default=200, help="scenes to describe to it (default 200)")
+    judge.add_argument("--steps", type=int, default=25, help="of its sampler (default 25)")
+    judge.add_argument("--guidance-scale", type=float, default=3.0, help="1: none (default 3)")
     return parser
 
 
@@ -74,6 +80,11 @@ def main(arguments: list[str] | None = None) -> int:
             from tinyworld.train.jobs import run  # torch is wanted here and nowhere else
 
             print(run(options.name, options.out, options.steps, options.seed, options.cache))
+        elif options.command == "judge":
+            from tinyworld.train.judge import judge
+
+            found = judge(options.pipeline, options.scenes, options.steps, options.guidance_scale)
+            print(json.dumps({name: round(value, 4) for name, value in found.items()}))
         else:
             _serve(options.folder, options.port)
     except MashbillError as error:

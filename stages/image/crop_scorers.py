@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from stages.score.detector import open_detector
+from stages.score.dual_encoder import open_dual_encoder
 from stages.stage import View
-from store.errors import MashbillError
 
 Window = tuple[int, int, int, int]
 Score = Callable[[Any, dict[str, Any], list[Window]], list[float] | None]
@@ -81,20 +82,11 @@ class Detector(CropScorer):
         return f"detector:{self.model}@{self.revision}"
 
     def open(self) -> Score:
-        import torch
-        from transformers import AutoImageProcessor, AutoModelForObjectDetection
-
-        processor = _load(AutoImageProcessor, self.model, self.revision)
-        network = _load(AutoModelForObjectDetection, self.model, self.revision).eval()
+        look, _ = open_detector(self.model, self.revision, self.min_confidence, "crop.scorer.model")
 
         def score(image: Any, row: dict[str, Any], windows: list[Window]) -> list[float] | None:
-            if image is None:
-                return None
-            with torch.inference_mode():
-                output = network(**processor(images=image, return_tensors="pt"))
-            size = torch.tensor([[image.height, image.width]])
-            (found,) = processor.post_process_object_detection(output, self.min_confidence, size)
-            boxes, weights = found["boxes"].tolist(), found["scores"].tolist()
+            found = [] if image is None else look(image)
+            boxes, weights = [one.box for one in found], [one.confidence for one in found]
             return [mean_kept(boxes, window, weights) for window in windows] if boxes else None
 
         return score
@@ -102,7 +94,7 @@ class Detector(CropScorer):
 
 @dataclass(frozen=True)
 class Clip(CropScorer):
-    """A ``transformers`` CLIP (hub id or folder): cosine similarity of each window and the caption."""
+    """Cosine similarity of each window and the caption, by CLIP; see ``stages.score.clip_similarity``."""
 
     kind: ClassVar[str] = "clip"
     reads: ClassVar[tuple[str, ...]] = ("caption",)
@@ -115,41 +107,16 @@ class Clip(CropScorer):
         return f"clip:{self.model}@{self.revision}"
 
     def open(self) -> Score:
-        import torch
-        from transformers import AutoModel, AutoProcessor
-
-        processor = _load(AutoProcessor, self.model, self.revision)
-        network = _load(AutoModel, self.model, self.revision).eval()
-        most_tokens = network.config.text_config.max_position_embeddings
+        encoder = open_dual_encoder(self.model, self.revision, "crop.scorer.model")
 
         def score(image: Any, row: dict[str, Any], windows: list[Window]) -> list[float] | None:
             if image is None or not row["caption"]:
                 return None
-            crops = [image.crop(window) for window in windows]
-            inputs = processor(
-                text=[row["caption"]],
-                images=crops,
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-                max_length=most_tokens,  # not every tokenizer on the hub knows its model's limit
-            )
-            with torch.inference_mode():
-                output = network(**inputs)
-            similarity = torch.nn.functional.cosine_similarity(output.image_embeds, output.text_embeds)
-            return [float(value) for value in similarity]
+            windows_BD = encoder.embed_images([image.crop(window) for window in windows])
+            (caption_D,), _ = encoder.embed_texts([row["caption"]])
+            return [float(value) for value in windows_BD @ caption_D]
 
         return score
-
-
-def _load(kind: Any, model: str, revision: str) -> Any:
-    try:
-        return kind.from_pretrained(model, revision=revision)
-    except (OSError, ValueError) as error:
-        raise MashbillError(
-            f"crop.scorer.model={model!r} at revision {revision!r} cannot be loaded ({error}). "
-            "Give the id of a model that can be reached, or the folder it was saved to."
-        ) from error
 
 
 def boxes_in(meta: str | None, field: str) -> list[list[float]]:

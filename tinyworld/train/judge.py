@@ -15,6 +15,8 @@ from diffusers import DiffusionPipeline
 from numpy.typing import NDArray
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from store.errors import UsageError
+from store.shipped import shipped
 from tinyworld.accuracy import attribute_accuracy
 from tinyworld.caption import caption
 from tinyworld.scene import Scene, random_scene
@@ -31,9 +33,18 @@ def judge(
     """``attribute_accuracy`` of a stock pipeline on ``scenes`` evaluation scenes, from long captions.
 
     ``models``: where the captioner lies.
+
+    Raises:
+        UsageError: there is no such pipeline, or a number that cannot be.
     """
+    if scenes < 1 or steps < 1:
+        raise UsageError(f"--scenes {scenes} --steps {steps}: expected 1 or more")
     asked = [random_scene(EVALUATION_SEED + i) for i in range(scenes)]
-    pictures = draw_scenes(DiffusionPipeline.from_pretrained(folder), asked, steps, guidance_scale)
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(shipped(folder))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} holds no pipeline that diffusers loads: {error}") from error
+    pictures = draw_scenes(pipeline, asked, steps, guidance_scale)
     captioner = AutoModelForImageTextToText.from_pretrained(models / "captioner").eval()
     processor = AutoProcessor.from_pretrained(models / "captioner")
     return attribute_accuracy(asked, read_images(captioner, processor, pictures))

@@ -40,6 +40,7 @@ from stages.source.mixture import Mixture
 from stages.stage import Batch, MapStage, Reduction, SelectStage, Source, View
 from stages.text.asking import Style
 from stages.text.chat_local import Local
+from stages.text.recaption import Recaption
 from stages.text.write_prompt import WritePrompt
 from store.errors import MashbillError
 from store.schema import SAMPLE_ROWS
@@ -50,7 +51,7 @@ atexit.register(_FOLDER.cleanup)
 HEAD = Path(_FOLDER.name) / "head.safetensors"
 save_file({"weight": np.linspace(-1, 1, 128, dtype=np.float32)[None], "bias": np.ones(1, np.float32)}, HEAD)
 
-NEEDS_A_MODEL: dict[str, str] = {"recaption": "no captioner yet"}
+NEEDS_A_MODEL: dict[str, str] = {}
 """Stages that cannot run here, by name, with the reason."""
 EXAMPLES: dict[type, list[Any]] = {
     Asked: [Asked(Specification((Attribute("color", (Value("red", 0.5),)),), ("{color}",)))],
@@ -62,6 +63,7 @@ EXAMPLES: dict[type, list[Any]] = {
         WritePrompt(Local("tinyworld/models/prompt-writer"), Style("prompt", "{values}", 64, 1.0, 0.9))
     ],
     NothingFound: [NothingFound("caption_personal")],
+    Recaption: [Recaption(Local("tinyworld/models/captioner"), (Style("long", "long", 64),))],
     ScoreWithin: [ScoreWithin("sharpness", minimum=1.0, maximum=100.0, drop_unknown=True)],
 }
 """Settings to check where the default is not enough, or there is none."""

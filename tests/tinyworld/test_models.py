@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
+from PIL import Image
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
     CLIPModel,
@@ -24,12 +27,13 @@ from transformers import (
 
 from tinyworld.caption import caption
 from tinyworld.draw import draw
+from tinyworld.read_caption import read_caption
 from tinyworld.scene import random_scene
 from tinyworld.train import MODELS, measure
 from tinyworld.train.corpus import EVALUATION_SEED
 from tinyworld.train.wrong import ATTRIBUTES
 
-SHIPPED = {"vae-4", "vae-16", "clip", "clip-text", "t5", "unet", "prompt-writer"}
+SHIPPED = {"vae-4", "vae-16", "clip", "clip-text", "t5", "unet", "captioner", "prompt-writer"}
 SCENES = 100
 """Enough for what is close to 1; the cards measure 500."""
 MEGABYTE = 1_000_000
@@ -115,6 +119,33 @@ def test_the_unet_draws_by_its_stock_pipeline() -> None:
     red, green, blue = (channel.getextrema() for channel in image.split())
     assert red[1] > 200
     assert min(green[0], blue[0]) < 120  # something red stands on something light
+
+
+def test_the_captioner_reads_pictures() -> None:
+    figures = measure.measure_captioner(MODELS / "captioner", SCENES // 2)
+    assert min(value for name, value in figures.items() if name not in ("whole", "exact")) > 0
+    assert figures["mean"] > 0.95
+    assert figures["mean_through_vae"] > 0.9
+
+
+@pytest.mark.parametrize("length", ["long", "short"])
+def test_the_captioner_answers_a_chat(length: str) -> None:
+    model = AutoModelForImageTextToText.from_pretrained(MODELS / "captioner")
+    processor = AutoProcessor.from_pretrained(MODELS / "captioner")
+    scene = random_scene(EVALUATION_SEED + 3)
+    image: Image.Image = draw(scene, 512, 512)
+    turn: list[dict[str, Any]] = [{"type": "image", "image": image}, {"type": "text", "text": length}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": turn}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    tokens = model.generate(**inputs, max_new_tokens=60, do_sample=False)
+    text = processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert read_caption(text).count == len(scene.things)
+    assert (read_caption(text).background is None) == (length == "short")
 
 
 def test_the_prompt_writer_writes_what_is_wished() -> None:

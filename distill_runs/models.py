@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from distill_runs.families import FAMILIES, Condition, Dropped, Family
 from distill_runs.guidance import guided
+from distill_runs.pipeline_files import load_pipeline
 from distill_runs.quiet import cut_silently, quiet
 from distill_runs.sampler import Predict
 from distill_runs.schedule import Prediction, RectifiedFlow, Schedule, VariancePreserving
@@ -54,8 +54,15 @@ class Model:
     @property
     def net(self) -> nn.Module:
         """The denoiser."""
-        parts = self.pipeline.components
-        return cast(nn.Module, parts["unet"] if "unet" in parts else parts["transformer"])
+        return cast(nn.Module, self.pipeline.components[self._place])
+
+    @property
+    def _place(self) -> str:
+        return "unet" if "unet" in self.pipeline.components else "transformer"
+
+    def put(self, net: nn.Module) -> None:
+        """Set another network of its class in the place of the denoiser."""
+        self.pipeline.register_modules(**{self._place: net})
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -170,7 +177,7 @@ def load_model(source: str, revision: str | None = None, role: str = "student") 
     found = shipped(source)
     try:
         with quiet():
-            pipeline = _pipeline(found, revision)
+            pipeline = load_pipeline(found, revision)
     except (OSError, ValueError, AttributeError, SafetensorError) as error:
         said = " ".join(str(error).split())
         raise UsageError(
@@ -178,25 +185,6 @@ def load_model(source: str, revision: str | None = None, role: str = "student") 
             f"the id of a model that can be reached or was fetched before (hf download {source})."
         ) from error
     return as_model(source, pipeline)
-
-
-def _pipeline(found: str, revision: str | None) -> DiffusionPipeline:
-    """The libraries load a model that is not whole all the same, with random weights and empty vocabularies
-    in the gaps: here that is an error."""
-    config = DiffusionPipeline.load_config(found, revision=revision)
-    parts = {name: kind for name, kind in config.items() if isinstance(kind, list) and kind[0]}
-    given: dict[str, Any] = {name: None for name in ("safety_checker", "image_encoder") if name in parts}
-    lost = [name for name in parts if name not in given and not (Path(found) / name).is_dir()]
-    if lost and Path(found).is_dir():
-        raise OSError(f"the folder lacks {', '.join(lost)}, which its model_index.json names")
-    for name in ("unet", "transformer", "vae"):
-        if name in parts and parts[name][0] == "diffusers":
-            kind = getattr(diffusers, parts[name][1])
-            place = {"subfolder": name, "revision": revision}
-            given[name], told = kind.from_pretrained(found, **place, output_loading_info=True)
-            if missing := sorted(told["missing_keys"]):
-                raise OSError(f"the weights of its {name} lack {len(missing)} tensors, such as {missing[0]}")
-    return DiffusionPipeline.from_pretrained(found, revision=revision, **given)
 
 
 def as_model(source: str, pipeline: DiffusionPipeline) -> Model:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_runs.buckets import nearest_bucket
-from distill_runs.packs import Pack, Shard
+from distill_runs.packs import Pack, Shard, check_bytes
 from store.aspects import Size
 from store.errors import MashbillError
 from store.location import Location
@@ -38,7 +38,8 @@ class ShardIndex:
 class PackReader:
     """Reads samples by their place in the pack's plan; local, or by byte ranges of a remote store.
 
-    A remote shard without a file of places is read through once to find out where its samples lie.
+    A shard is read through once in each process, before its first sample: what was changed since it was
+    packed may still be a picture.
     """
 
     def __init__(self, pack: Pack, buckets: Sequence[Size], wanted: tuple[str, ...]) -> None:
@@ -96,9 +97,12 @@ def read_index(location: Location, entry: Shard, buckets: Sequence[Size]) -> Sha
     """From the file beside the shard, or by walking its headers where there is none.
 
     Raises:
-        MashbillError: it is missing, no tar, cut, or holds other samples than ``pack.json`` says.
+        MashbillError: it is missing, no tar, cut, changed, or holds other samples than ``pack.json`` says.
     """
     try:
+        check_bytes(location, entry.sha256)
+        if entry.places:
+            check_bytes(location.parent / entry.places, entry.places_sha256)
         found = _listed(location.parent / entry.places) if entry.places else _walked(location, entry)
     except OSError as error:
         raise MashbillError(f"shard {location.url} cannot be read ({error}).") from error

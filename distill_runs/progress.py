@@ -52,8 +52,8 @@ def out_of_memory(run: Run, stage: Stage, step: int, ranks: Ranks) -> str:
     """What to do where memory ran out; ``step`` counts from 1."""
     return (
         f"run {run.name!r} ran out of memory on {ranks.device} at step {step}, with "
-        f"batch_size={stage.data.batch_size}. Lower batch_size and raise accumulate alike, or set "
-        "gradient_checkpointing=true or precision=bfloat16. With other settings it is another run, which "
+        f"batch_size={stage.data.batch_size}. Set gradient_checkpointing=true: it then goes on. Or lower "
+        "batch_size and raise accumulate alike, or set precision=bfloat16, which makes it another run that "
         "begins anew."
     )
 
@@ -71,5 +71,14 @@ def does_not_fit(run: Run, folder: Path, error: Exception) -> str:
     """What to do where a checkpoint is none of this run."""
     return (
         f"the checkpoint in {folder} does not fit run {run.name!r} ({error!r}): it is of another recipe, "
-        "or of another mashbill. Move the folder away and run the same command again."
+        "another student or another mashbill. Move the folder away and run the same command again."
+    )
+
+
+def taken_over(run: str, step: int) -> str:
+    """What became of a run whose lease another process holds now."""
+    return (
+        f"another process took over run {run}, and took this one for dead (a machine that slept, a disk that "
+        f"did not answer): this one ends after step {step} and writes no more. The other went on from the "
+        f"newest checkpoint; `mashbill runs {run}` shows how far it is."
     )

@@ -148,13 +148,27 @@ def _split_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, An
 
 
 def restore(roles: dict[str, Role], state: dict[str, Any]) -> None:
-    """Set every trained role to what ``state_of`` gave; an optimizer that is None stays new."""
+    """Set every trained role to what ``state_of`` gave; an optimizer that is None stays new.
+
+    Raises ``ValueError`` where a role's tensors have other names or shapes.
+    """
     for name, kept in state.items():
         role = roles[name]
         now = role.net.state_dict()
+        _check_shapes(name, kept["net"], now)
         role.net.load_state_dict({n: split_as(tensor, now[n]) for n, tensor in kept["net"].items()})
         assert role.optimizer is not None
         if kept["optimizer"] is not None:
             role.optimizer.load_state_dict(_split_optimizer_state(role.optimizer, kept["optimizer"]))
         if role.average is not None:
             role.average.load_state_dict(kept["average"])
+
+
+def _check_shapes(role: str, kept: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor]) -> None:
+    shapes = [{name: tuple(tensor.shape) for name, tensor in net.items()} for net in (kept, now)]
+    differ = [n for n in sorted(kept.keys() | now.keys()) if shapes[0].get(n) != shapes[1].get(n)]
+    if differ:
+        there, here = (found.get(differ[0], "missing") for found in shapes)
+        raise ValueError(
+            f"{len(differ)} tensors of the {role} differ: {differ[0]} is {there} there, {here} here"
+        )

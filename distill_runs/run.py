@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,19 @@ from tqdm import tqdm
 from distill_runs.loader import Loader
 from distill_runs.metrics import Metrics, Row
 from distill_runs.model_card import model_card
-from distill_runs.models import Model, load_model, refuse_distilled
-from distill_runs.packs import Data, Pack, check_pack, open_pack
+from distill_runs.models import Model, load_model
+from distill_runs.packs import Pack, open_pack
 from distill_runs.pictures import draw_curves, draw_grid, draw_over_time, save_strip
+from distill_runs.progress import taken_over
 from distill_runs.ranks import Ranks, joined
+from distill_runs.refusals import check_fit
 from distill_runs.sampler import even_times, sample
 from distill_runs.settings import Run
+from distill_runs.sharding import is_sharded, rebuilt
 from distill_runs.trainer import Trainer
 from distill_runs.validation import Validation
 from store.digest import settings
-from store.errors import UsageError
+from store.lease import LeaseLost
 from store.runs import RunAt, RunState
 
 LINE_S = 30.0
@@ -40,63 +42,23 @@ def train(run: Run, packs: Sequence[str], place: RunAt, progress: bool = True) -
 
     Args:
         packs: the pack's folder of each stage.
-        place: the run's folder, with its ``run.json``.
+        place: the run's folder, with its ``run.json``; rank 0's names the lease it is held by, if any.
 
     Raises:
         UsageError: student, method and packs do not fit.
+        LeaseLost: another process took over the run.
         MashbillError: a pack, checkpoint or step fails; the message says how to go on.
     """
     with joined() as ranks:
         opened = [open_pack(p, s.data.split) for p, s in zip(packs, run.stages, strict=True)]
         model = load_model(run.student, run.student_revision)
-        _check(run, model, opened, ranks)
+        check_fit(run, model, opened, ranks)
         under_way = UnderWay(run, model, opened, packs[-1], place, ranks, progress)
         try:
             under_way.go()
             return under_way.finish()
         finally:
             under_way.close()
-
-
-def _check(run: Run, model: Model, packs: Sequence[Pack], ranks: Ranks) -> None:
-    if run.method.refuses_distilled and not run.force:
-        refuse_distilled(model)
-    run.method.check(model)
-    if run.precision == "float16" and ranks.device.type == "cpu":
-        raise UsageError("precision=float16 needs a GPU; on a CPU take float32 or bfloat16.")
-    for stage, pack in zip(run.stages, packs, strict=True):
-        check_pack(pack, stage.data, model.vae_facts, ranks.world_size)
-        cell = model.vae_facts["factor"] * int(model.config.get("patch_size") or 1)
-        wrong = [size for size in pack.buckets(stage.data) if size[0] % cell or size[1] % cell]
-        if wrong:
-            raise UsageError(
-                f"stage {stage.name!r} reads images of {wrong[0][0]}x{wrong[0][1]} pixels, but "
-                f"{model.source!r} takes sides that are multiples of {cell}. Choose another resolution or "
-                "other buckets."
-            )
-        if stage.data.latents:
-            _check_latents(model, pack, stage.data)
-
-
-MOST_APART = 0.3
-"""Root mean square of the difference, in spreads of the latents. Measured: 0.02 to 0.06 for the VAE that made
-them (the pack's images are JPEG once more), above 1 for any other."""
-
-
-def _check_latents(model: Model, pack: Pack, data: Data) -> None:
-    """Refuse latents that the model's VAE does not make of the same images, whatever their numbers say."""
-    few = replace(data, batch_size=min(4, pack.samples))
-    latents = next(Loader(pack, few, seed=0)).latents_BCHW
-    images = next(Loader(pack, replace(few, latents=False), seed=0)).images_BCHW
-    assert latents is not None
-    assert images is not None
-    apart = (model.mean_latents(images) - latents).square().mean().sqrt() / latents.std()
-    if apart > MOST_APART:
-        raise UsageError(
-            f"the latents of the pack {pack.location.url} are not those of the VAE of {model.source!r}: on "
-            f"the same images they are {apart:.2f} spreads apart. Build the pack with "
-            f"pack.latents={model.source}."
-        )
 
 
 class UnderWay:
@@ -136,6 +98,7 @@ class UnderWay:
         with bar:
             while counts.step < run.steps:
                 self.trainer.step()
+                self._still_held()
                 bar.update()
                 if counts.step % run.log_every == 0 or counts.step in (1, run.steps):
                     now = time.perf_counter()
@@ -146,6 +109,11 @@ class UnderWay:
                     bar.set_postfix(terms)
                     self._line(terms, speed)
                 self._between(counts.step)
+
+    def _still_held(self) -> None:
+        """Raises ``LeaseLost``, on all ranks alike, where another process took over the run."""
+        if not self.ranks.all_true(not self.place.lost()):
+            raise LeaseLost(taken_over(self.place.id, self.trainer.counts.step))
 
     def _line(self, terms: dict[str, str], speed: float) -> None:
         """A line of progress where no bar can be drawn: in a log."""
@@ -167,10 +135,11 @@ class UnderWay:
                 self.metrics.add({"step": step, "validation/loss": loss})
         if run.samples.every and step % run.samples.every == 0 and (self.ranks.first or run.sharded):
             with self.trainer.evaluated(self.trainer.roles["student"]):
-                images = self._pictures(self.model)
+                images = self._pictures()
             if self.ranks.first:
                 save_strip(self._strip(step), images)
         if step % run.checkpoint_every == 0 or last:
+            self._still_held()  # validation and pictures take their time
             self.trainer.save()
             self._tell()
 
@@ -212,9 +181,9 @@ class UnderWay:
         return list(found)[: wanted.count]
 
     @torch.no_grad()
-    def _pictures(self, model: Model) -> torch.Tensor:
-        """The prompts' pictures by the model's denoiser as it stands: float32 [B, 3, H, W] in [-1, 1]."""
-        run = self.run
+    def _pictures(self) -> torch.Tensor:
+        """The prompts' pictures by the denoiser as it stands: float32 [B, 3, H, W] in [-1, 1]."""
+        run, model = self.run, self.model
         width, height = self.packs[-1].buckets(run.stages[-1].data)[0]
         factor, channels = model.vae_facts["factor"], model.vae_facts["channels"]
         shape = (len(self.prompts), channels, height // factor, width // factor)
@@ -238,6 +207,7 @@ class UnderWay:
 
     def finish(self) -> dict[str, Any]:
         """The model, the pictures and the summary; rank 0 makes them and all ranks return the summary."""
+        self._still_held()
         weights, saved = self.trainer.final_weights()
         summary = self._finish(weights, saved) if self.ranks.first else None
         return dict(self.ranks.of_first(summary))
@@ -245,12 +215,12 @@ class UnderWay:
     def _finish(self, weights: dict[str, torch.Tensor], saved: str) -> dict[str, Any]:
         run, model = self.run, self.model
         assert self.metrics is not None
-        if run.sharded:  # a network that is split cannot be saved by its pipeline
-            model = load_model(run.student, run.student_revision)
-            model.to(self.ranks.device, torch.float32)
-        model.net.load_state_dict(weights, strict=False)
+        if is_sharded(model.net):  # a network that is split cannot be saved by its pipeline
+            model.put(rebuilt(model.net, weights).to(self.ranks.device))
+        else:
+            model.net.load_state_dict(weights, strict=False)
         model.net.eval()
-        images = self._pictures(model)
+        images = self._pictures()
         save_strip(self._strip(run.steps), images)
         draw_grid(self.folder / "samples.png", images, self.prompts, f"{run.name}, {saved}")
         draw_over_time(self.folder / "samples_over_time.png", self.folder / "samples", self.prompts)

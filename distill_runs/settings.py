@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Any
 
 from distill_runs.method import Method
 from distill_runs.packs import Data
 from store.errors import UsageError
-
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,12 @@ class AdamW:
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        for field in ("learning_rate", "eps", "max_grad_norm"):
-            if not (math.isfinite(getattr(self, field)) and getattr(self, field) > 0):
-                _refuse(self, field, "a finite number above 0")
-        for field in ("warmup_steps", "cooldown_steps", "weight_decay"):
-            if not 0 <= getattr(self, field) < math.inf:
-                _refuse(self, field, "a finite number of at least 0")
+        for name in ("learning_rate", "eps", "max_grad_norm"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                _refuse(self, name, "a finite number above 0")
+        for name in ("warmup_steps", "cooldown_steps", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                _refuse(self, name, "a finite number of at least 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             _refuse(self, "betas", "two numbers in [0, 1)")
 
@@ -81,9 +79,9 @@ class Stage:
     Optimizers begin anew with every stage; the average goes on."""
 
     def __post_init__(self) -> None:
-        for field in ("steps", "accumulate"):
-            if getattr(self, field) < 1:
-                _refuse(self, field, "a whole number of at least 1")
+        for name in ("steps", "accumulate"):
+            if getattr(self, name) < 1:
+                _refuse(self, name, "a whole number of at least 1")
         if self.begin_with not in ("student", "average"):
             _refuse(self, "begin_with", "'student' or 'average'")
         try:
@@ -136,9 +134,9 @@ class Samples:
     def __post_init__(self) -> None:
         if self.every < 0:
             _refuse(self, "every", "at least 0")
-        for field in ("count", "inference_steps"):
-            if getattr(self, field) < 1:
-                _refuse(self, field, "a whole number of at least 1")
+        for name in ("count", "inference_steps"):
+            if getattr(self, name) < 1:
+                _refuse(self, name, "a whole number of at least 1")
         if not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 0):
             _refuse(self, "guidance_scale", "a finite number of at least 0")
 
@@ -147,7 +145,8 @@ class Samples:
 class Run:
     """One training run.
 
-    Equal settings, packs, package versions, world size and thread count give equal weights on a CPU.
+    Equal settings, packs, package versions, world size and thread count give equal weights on a CPU. Fields
+    with ``compare=False`` change none of them: they do not name the run, which goes on with others.
     """
 
     name: str
@@ -163,22 +162,23 @@ class Run:
     """Share of visits whose caption no encoder sees."""
     encoder_dropout: float = 0.0
     """Share of visits whose caption an encoder does not see, drawn for each encoder on its own."""
-    precision: Precision = "float32"
-    """Of the denoisers' arithmetic; weights, averages, losses and schedules are float32."""
-    gradient_checkpointing: bool = False
+    precision: str = "float32"
+    """``float32``, ``bfloat16`` or ``float16``, of the denoisers' arithmetic; weights, averages, losses and
+    schedules are float32."""
+    gradient_checkpointing: bool = field(default=False, compare=False)
     sharded: bool = False
     """Split every network over the ranks (FSDP2) rather than repeat it (DDP); with one rank there is nothing
     to split."""
     seed: int = 0
-    log_every: int = 10
-    checkpoint_every: int = 500
+    log_every: int = field(default=10, compare=False)
+    checkpoint_every: int = field(default=500, compare=False)
     validation: Validation = Validation()
-    samples: Samples = Samples()
-    max_bad_steps: int = 10
+    samples: Samples = field(default=Samples(), compare=False)
+    max_bad_steps: int = field(default=10, compare=False)
     """So many updates in a row may be left out for a gradient that is not finite; then the run stops."""
-    workers: int = 0
+    workers: int = field(default=0, compare=False)
     """Processes that read and decode ahead; 0 reads in this one."""
-    force: bool = False
+    force: bool = field(default=False, compare=False)
     """Train a model that was distilled to few steps all the same."""
 
     def __post_init__(self) -> None:
@@ -195,12 +195,12 @@ class Run:
             raise UsageError(f"the first stage {names[0]!r} cannot begin with an average: there is none yet.")
         if any(stage.begin_with == "average" for stage in self.stages) and self.ema is None:
             raise UsageError(f"recipe {self.name!r}: a stage begins with the average, but ema is None.")
-        for field in ("caption_dropout", "encoder_dropout"):
-            if not 0 <= getattr(self, field) <= 1:
-                _refuse(self, field, "a share in [0, 1]")
-        for field in ("log_every", "checkpoint_every", "max_bad_steps"):
-            if getattr(self, field) < 1:
-                _refuse(self, field, "a whole number of at least 1")
+        for name in ("caption_dropout", "encoder_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                _refuse(self, name, "a share in [0, 1]")
+        for name in ("log_every", "checkpoint_every", "max_bad_steps"):
+            if getattr(self, name) < 1:
+                _refuse(self, name, "a whole number of at least 1")
         if self.precision not in ("float32", "bfloat16", "float16"):
             _refuse(self, "precision", "float32, bfloat16 or float16")
 

@@ -5,8 +5,11 @@ Each role is split on its own: a student, a proxy and heads are trained at diffe
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 BLOCKS = ("transformer_blocks", "down_blocks", "mid_block", "up_blocks")
@@ -56,3 +59,18 @@ def wholes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def is_sharded(net: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in net.parameters())
+
+
+def rebuilt(net: Any, weights: dict[str, Tensor]) -> nn.Module:
+    """A whole network of the class and configuration of ``net``, one of diffusers that is split, with its
+    buffers and these parameters, which are not copied. No other rank takes part."""
+    kind = next(c for c in type(net).__mro__ if not issubclass(c, FSDPModule))
+    with torch.device("meta"):
+        made: nn.Module = kind.from_config(net.config)  # type: ignore[attr-defined]
+    buffers = dict(net.named_buffers())
+    for name, buffer in buffers.items():
+        owner, _, leaf = name.rpartition(".")
+        setattr(made.get_submodule(owner), leaf, buffer)
+    lacks = made.load_state_dict(weights, strict=False, assign=True).missing_keys
+    assert set(lacks) <= buffers.keys()
+    return made

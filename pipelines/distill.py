@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
+from distill_runs.student_name import student_name
 from pipelines.recipe import run_recipe
 from pipelines.run_packs import packs_for
 from pipelines.settings import apply_settings
 from store.digest import fingerprint, settings
 from store.errors import MashbillError, UsageError
-from store.lease import clear_dead
+from store.lease import LeaseLost, clear_dead
 from store.location import Location
 from store.runs import RunAt, RunState, find_run, run_at
 from store.store import Store
@@ -23,7 +24,7 @@ from store.versions import Version, find_version
 
 NAME = r"[A-Za-z0-9][\w.-]{0,79}(?<!\.json)(?<!\.lease)"
 """Run names: what is safe as a folder on every filesystem, beside our own files."""
-NEEDED = {"name": str, "dataset": str, "stages": tuple, "steps": int}
+NEEDED = {"name": str, "dataset": str, "student": str, "stages": tuple, "steps": int}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def distill(
 ) -> dict[str, Any]:
     """Train, or find the same run done. Returns its summary, its id and the path of its folder.
 
-    A run is named by its settings, the dataset version and the pack: the same three are the same run.
+    A run is named by the settings that change its result, the content of its student, the dataset version and
+    the pack: with the same four it is the same run, and goes on with other settings that change nothing.
     ``recipe`` may be a run, ``NAME/FINGERPRINT``, which then goes on; with ``queued``, only where it waits
     in the queue. ``training``: how, where not in this process.
     """
@@ -102,11 +104,12 @@ def prepare(
     """
     value = run_value(recipe, assignments)
     version = version or find_version(store, value.dataset)
-    pinned = replace(value, dataset=f"{version.dataset}@{version.version}")
+    student = os.path.abspath(value.student) if os.path.isdir(value.student) else value.student
+    pinned = replace(value, dataset=f"{version.dataset}@{version.version}", student=student)
     packs = packs_for(version, pinned)
-    key = {"run": settings(pinned), "version": version.version, "pack": _named(packs)}
-    run = run_at(store, pinned.name, fingerprint(key))
-    record = key | {
+    asked = _asked(pinned, version.version, _named(packs))
+    run = run_at(store, pinned.name, _mark(asked))
+    record = asked | {
         "name": pinned.name,
         "recipe": {
             "reference": absolute(recipe),
@@ -129,18 +132,20 @@ def prepared_again(store: Store, run: RunAt) -> Prepared:
         MashbillError: its recipe no longer gives this run.
     """
     record = run.record()
-    asked, pinned = record["recipe"], f"dataset={record['dataset']}@{record['version']}"
-    value = run_value(asked["reference"], [*asked["assignments"], pinned])
-    key = {"run": settings(value), "version": record["version"], "pack": record["pack"]}
-    if fingerprint(key) != run.fingerprint:
-        changed = [n for n, now in settings(value).items() if record["run"].get(n) != now]
+    asked, version = record["recipe"], f"{record['dataset']}@{record['version']}"
+    pinned = [f"dataset={version}", f"student={record['run']['student']}"]
+    value = run_value(asked["reference"], [*asked["assignments"], *pinned])
+    now = _asked(value, record["version"], record["pack"])
+    if _mark(now) != run.fingerprint:
+        before, after = _named_by(record), _named_by(now)
+        changed = [name for name in after if before.get(name) != after[name]]
         raise MashbillError(
             f"recipe {asked['reference']} no longer gives run {run.id}: it has another "
             f"{', '.join(changed) or 'pack'}. Restore it, or start what it gives now: mashbill distill "
             f"{asked['reference']}"
         )
-    version = find_version(store, f"{record['dataset']}@{record['version']}")
-    return Prepared(run, value, tuple(map(version.pack, record["pack"].split(","))))
+    found = find_version(store, version)
+    return Prepared(run, value, tuple(map(found.pack, record["pack"].split(","))))
 
 
 def start(
@@ -160,7 +165,7 @@ def start(
         return _summary(run, made, reused=True)
     if int(os.environ.get("RANK", "0")) > 0:  # the first rank holds the lease of all, and tells
         return _summary(run, _told(prepared, progress, training), reused=False)
-    with run.at_work():
+    with run.at_work() as held:
         if (made := run.summary()) is not None:
             return _summary(run, made, reused=True)
         state = run.state()
@@ -172,7 +177,7 @@ def start(
         steps = prepared.recipe.steps
         run.add_start(state.step, queued)
         run.tell(RunState("running", state.step, steps))
-        made = _told(prepared, progress, training)
+        made = _told(replace(prepared, run=held), progress, training)
         run.tell(RunState("done", max(steps, run.state().step), steps))
     return _summary(run, made, reused=False)
 
@@ -198,6 +203,8 @@ def _told(prepared: Prepared, progress: bool, training: Training) -> dict[str, A
         return training(prepared, progress)
     except KeyboardInterrupt:
         _end(run, "interrupted", None)
+        raise
+    except LeaseLost:  # how it goes on is the other's to tell
         raise
     except MashbillError as error:
         _end(run, "failed", str(error))
@@ -251,11 +258,27 @@ def absolute(recipe: str) -> str:
 
 def _check_same(run: RunAt) -> None:
     record = run.record()
-    if fingerprint({name: record[name] for name in ("run", "version", "pack")}) != run.fingerprint:
+    if _mark(record) != run.fingerprint:
         raise MashbillError(
             f"{run.folder} holds another run than its name says: {run.folder}/run.json was changed or "
             "copied there. Move the folder away, and run the same command again."
         )
+
+
+def _asked(run: Any, version: str, packs: str) -> dict[str, Any]:
+    """What a run is named by, and where its student lies, which names nothing."""
+    student = student_name(run.student, run.student_revision)
+    return {"run": settings(run), "student": student, "version": version, "pack": packs}
+
+
+def _named_by(asked: dict[str, Any]) -> dict[str, Any]:
+    """The settings in what was asked that name a run."""
+    return {n: v for n, v in asked["run"].items() if n != "student_revision"} | {"student": asked["student"]}
+
+
+def _mark(asked: dict[str, Any]) -> str:
+    """The name of the run's folder."""
+    return fingerprint({"run": _named_by(asked), "version": asked["version"], "pack": asked["pack"]})
 
 
 def _named(packs: tuple[Location, ...]) -> str:

@@ -42,7 +42,7 @@ def quickstart(store_url: str, samples: int, workers: int) -> None:
         make_crawl(world, samples, base_url=f"http://127.0.0.1:{PORT}", workers=max(workers, 1))
     crawl = Crawl(world, f"http://127.0.0.1:{PORT}", samples)
     with CrawlServer(world, PORT):
-        source = Metadata(path=str(crawl.table), shard_size=SHARD, fetch=_fetch(crawl))
+        source = crawl_source(crawl)
         for number, recipe in ((2, l_orig), (3, l_pp)):
             dataset = replace(recipe(), source=source, pack=Pack(resolutions=(256,), samples_per_shard=250))
             print(f"{number}. building {dataset.name}")
@@ -54,9 +54,11 @@ def quickstart(store_url: str, samples: int, workers: int) -> None:
     _print_end(store, run, time.monotonic() - started)
 
 
-def _fetch(crawl: Crawl) -> Fetch:
-    """Short patience for a local server; the crawl's own addresses are the only private ones allowed."""
-    return Fetch(timeout_s=2.0, deadline_s=4.0, attempts=2, allow_private=crawl.allow_private)
+def crawl_source(crawl: Crawl) -> Metadata:
+    """The crawl as it is downloaded: with short patience for a local server, and of private addresses only
+    the crawl's own."""
+    fetch = Fetch(timeout_s=2.0, deadline_s=4.0, attempts=2, allow_private=crawl.allow_private)
+    return Metadata(path=str(crawl.table), shard_size=SHARD, fetch=fetch)
 
 
 def _print_end(store: Store, run: dict[str, Any], seconds: float) -> None:

@@ -25,6 +25,10 @@ END_S = 5.0
 """How long the end of a block waits for a beat under way."""
 
 
+class LeaseLost(MashbillError):
+    """Another process took over what this one was at work on."""
+
+
 @dataclass(frozen=True)
 class Owner:
     """Who holds a lease. ``started`` is seconds since 1970 by the owner's clock, for people only."""

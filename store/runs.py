@@ -15,12 +15,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from store.errors import MashbillError
-from store.lease import BEAT_S, PATIENCE_S, Lease, Owner, held, lease_of, owner_in
+from store.lease import BEAT_S, PATIENCE_S, Owner, held, lease_of, owner_in
 from store.location import Location, this_host
 from store.store import Store
 
@@ -29,6 +29,7 @@ RECORD = {
     "name": str,
     "recipe": dict,
     "run": dict,
+    "student": str,
     "dataset": str,
     "version": str,
     "pack": str,
@@ -36,7 +37,8 @@ RECORD = {
     "triggered_by": dict | None,
 }
 """Fields of ``run.json`` and their types. ``recipe``: ``{"reference", "assignments", "dataset"}`` as people
-gave them; ``run``: the resolved settings; ``created``: seconds since 1970."""
+gave them; ``run``: the resolved settings, without those that change no result; ``student``: its name by
+content; ``created``: seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class RunAt:
     """The place of one run, whether or not it exists yet. Make one with ``run_at`` or ``run_in``."""
 
     location: Location
+    owner: str = field(default="", compare=False)
+    """Names the lease under which this process works on it, as ``at_work`` took it; empty without one."""
 
     @property
     def fingerprint(self) -> str:
@@ -163,14 +167,24 @@ class RunAt:
             return None
         return owner if silent_s < 2 * PATIENCE_S else None
 
+    def lost(self) -> bool:
+        """Whether another process took over the run, which this one holds. Reads one small file."""
+        if not self.owner:
+            return False
+        try:
+            found = owner_in(lease_of(self.location))
+        except (MashbillError, OSError):  # the disk does not answer just now: the next look tells
+            return False
+        return found is None or found.owner != self.owner
+
     def shown(self) -> str:
         """The state as people see it: ``running`` without anybody at work is ``stopped``."""
         state = self.state().state
         return "stopped" if state == "running" and self.holder() is None else state
 
     @contextmanager
-    def at_work(self) -> Iterator[Lease]:
-        """Hold the run for the block; what a dead process left is taken over.
+    def at_work(self) -> Iterator[RunAt]:
+        """Hold the run for the block, yielded with its ``owner``; what a dead process left is taken over.
 
         Raises:
             MashbillError: another process is at work on it; says which.
@@ -190,7 +204,7 @@ class RunAt:
                 found = owner_in(place)
                 if found is not None and found.owner != lease.me.owner:
                     raise MashbillError(_at_work(self, found))
-            yield lease
+            yield replace(self, owner=lease.me.owner)
 
 
 def _at_work(run: RunAt, owner: Owner) -> str:
@@ -245,9 +259,9 @@ def run_at(store: Store, name: str, fingerprint: str) -> RunAt:
     return RunAt(store.runs / name / fingerprint)
 
 
-def run_in(folder: str | Path) -> RunAt:
-    """The run whose folder this is, for who is given no store."""
-    return RunAt(Location.of(folder))
+def run_in(folder: str | Path, owner: str = "") -> RunAt:
+    """The run whose folder this is, for who is given no store; ``owner`` as of ``RunAt``."""
+    return RunAt(Location.of(folder), owner)
 
 
 def all_runs(store: Store) -> list[RunAt]:

@@ -8,7 +8,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +27,7 @@ from distill_runs.run import train
 from distill_runs.settings import AdamW, Ema, Run, Samples, Stage
 from distill_runs.trainer import Trainer
 from store.errors import MashbillError
+from store.location import Location
 from store.runs import run_in
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -161,6 +162,21 @@ class Faulty(Finetune):
         return FAULTS[self.fault](terms) if wanted and trains and example.step in self.steps else terms
 
 
+@dataclass(frozen=True)
+class TakenOver(Finetune):
+    """Finetuning in whose third step another process takes over the run."""
+
+    lease: str = ""
+
+    def losses(
+        self, turn: Turn, nets: Nets, example: Example, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        if example.step == 2:
+            owner = {"host": "elsewhere-1", "pid": 1, "owner": "theirs", "started": 0.0, "beat": 1}
+            Location.of(self.lease).write_json(owner)
+        return super().losses(turn, nets, example, generator)
+
+
 def _interrupt(_terms: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     raise KeyboardInterrupt
 
@@ -188,6 +204,13 @@ FAULTS: dict[str, Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]] = {
 def whole_run(run: Run, packs: list[str], folder: Path) -> dict[str, Any] | str:
     """``train`` to the end; what it says where it is interrupted."""
     return train(run, packs, run_in(folder), progress=False)
+
+
+def held_run(run: Run, packs: list[str], folder: Path) -> dict[str, Any]:
+    """``whole_run`` under a lease, which rank 0 alone knows of."""
+    place = run_in(folder)
+    with place.at_work() if os.environ.get("RANK", "0") == "0" else nullcontext(place) as held:
+        return train(run, packs, held, progress=False)
 
 
 def steps_in_ranks(run: Run, pack: Path, folder: Path, first: int) -> dict[str, Any]:

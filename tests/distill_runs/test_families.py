@@ -16,6 +16,7 @@ from torch import nn
 from distill_runs.ema import MovingAverage
 from distill_runs.families import Condition
 from distill_runs.models import Model, as_model, load_model
+from distill_runs.quiet import cut_silently
 from distill_runs.roles import trainable
 from distill_runs.settings import AdamW
 from tests.distill_runs.small_runs import ALONE, small_run, trainer_of
@@ -103,6 +104,25 @@ def test_a_removed_t5_is_zeros_and_not_the_t5_of_the_empty_caption(random_models
     with torch.no_grad():
         said = [whole.predict(whole.net, noisy(whole), times_B, c) for c in (zeros, empty)]
     assert (said[0] - said[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(("family", "tokens"), [("pixart", 300), ("sd3", 256)])
+def test_a_stock_call_by_its_own_defaults_sees_what_training_saw(
+    family: str, tokens: int, random_models: dict[str, Path]
+) -> None:
+    """The tokenizer of the real T5 says 512, for the stock pipelines to take as much of it as they do."""
+    model = load_model(str(random_models[family]))
+    pipeline, long = model.pipeline, ["three blue stars in a row " * 90, "a red circle"]
+    t5 = pipeline.tokenizer_3 if family == "sd3" else pipeline.tokenizer
+    clip_tokens = pipeline.tokenizer.model_max_length if family == "sd3" else 0
+    for said in (48, 512):
+        t5.model_max_length = said
+        ours = model.encode(long)
+        assert ours.tokens_BLD.shape[1] == clip_tokens + min(said, tokens)
+    prompts = (long,) * len(model.family.encoders)
+    with torch.no_grad(), cut_silently(pipeline):
+        stock = pipeline.encode_prompt(*prompts, do_classifier_free_guidance=False)
+    torch.testing.assert_close(ours.tokens_BLD, stock[0])
 
 
 def test_captions_are_dropped_for_all_encoders_and_for_each(

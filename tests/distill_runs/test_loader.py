@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -20,11 +23,12 @@ from PIL import Image
 
 from distill_runs.batches import Batch
 from distill_runs.loader import Loader
-from distill_runs.packs import Data, Pack, open_pack
+from distill_runs.packs import Data, Pack, check_bytes, open_pack
 from stages.pack.pack import Pack as Packing
 from stages.pack.pack import write_pack_shard
 from store.errors import MashbillError, UsageError
 from store.location import Location
+from store.parquet import read_table, table_bytes
 from store.tar import TarWriter, walk
 
 BUCKETS = ((32, 32), (48, 32), (32, 48))
@@ -105,11 +109,15 @@ def broken(rows: list[dict[str, Any]], tmp_path: Path) -> Callable[[str, bytes |
                     tar.add(found.name, content)
             tar.close()
         index = json.loads((tmp_path / "broken" / "pack.json").read_text())
-        index["shards"][0] |= {"bytes": path.stat().st_size, "places": ""}
+        index["shards"][0] |= {"bytes": path.stat().st_size, "places": "", "sha256": sha256(path)}
         (folder / "pack.json").write_json(index)
         return open_pack(folder.path)
 
     return make
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def take(loader: Loader, count: int) -> list[Batch]:
@@ -229,7 +237,7 @@ def test_a_killed_worker_is_said_so(packed: Pack) -> None:
 
 
 def test_captions_and_flips_are_chosen_by_the_visit(packed: Pack) -> None:
-    data = Data(resolution=32, batch_size=7, buckets=((32, 32),), flip=0.5)
+    data = Data(resolution=32, batch_size=7, buckets=((32, 32),), flip=0.5, captions="random")
     batches = take(Loader(packed, data, 0), 24)
     assert {c.split()[0] for batch in batches for c in batch.captions} == {"two", "blue", "raw"}
     flips = [
@@ -242,9 +250,7 @@ def test_captions_and_flips_are_chosen_by_the_visit(packed: Pack) -> None:
     for batch in batches:
         assert batch.images_BCHW is not None
         assert ((batch.images_BCHW[:, 0, -4, 2] < 0) == torch.tensor(batch.flipped)).all()
-    first = take(
-        Loader(packed, Data(resolution=32, batch_size=7, buckets=((32, 32),), captions="first"), 0), 6
-    )
+    first = take(Loader(packed, Data(resolution=32, batch_size=7, buckets=((32, 32),)), 0), 6)
     assert not any(caption.startswith("raw") for batch in first for caption in batch.captions)
     assert [b.sample_ids for b in first] == [b.sample_ids for b in batches[:6]]
 
@@ -301,6 +307,7 @@ def test_a_shard_that_was_cut_after_the_start_is_named(
     write_pack(Location.of(tmp_path), rows)
     without_places(tmp_path, walked)
     pack = open_pack(tmp_path)
+    take(Loader(pack, DATA, 0), 20)  # its hash was right when this process opened it
     shard = tmp_path / "train-00002.tar"
     shard.write_bytes(shard.read_bytes()[:9000])
     message = "ends inside a member" if walked else "cannot be read .* bytes expected"
@@ -309,6 +316,54 @@ def test_a_shard_that_was_cut_after_the_start_is_named(
     shard.unlink()
     with pytest.raises(MashbillError, match=r"train-00002.tar"):
         take(Loader(pack, DATA, 0), 20)
+
+
+def change_a_picture(path: Path) -> None:
+    """Zeros in the middle of an image of the shard, which is decoded all the same."""
+    whole = bytearray(path.read_bytes())
+    image = next(m for m in walk(io.BytesIO(bytes(whole)), "t", len(whole)) if m.name.endswith(".jpg"))
+    place = slice(image.offset, image.offset + image.size)
+    before, middle = bytes(whole[place]), image.offset + image.size - 60
+    whole[middle : middle + 8] = bytes(8)
+    path.write_bytes(whole)
+    seen = [Image.open(io.BytesIO(data)).tobytes() for data in (before, bytes(whole[place]))]
+    assert seen[0] != seen[1]
+
+
+def exchange_two_places(path: Path) -> None:
+    table = read_table(Location.of(path))
+    offsets = table["jpg_offset"].to_pylist()
+    offsets[0], offsets[1] = offsets[1], offsets[0]
+    number = table.column_names.index("jpg_offset")
+    path.write_bytes(table_bytes(table.set_column(number, "jpg_offset", pa.array(offsets, pa.int64()))))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "harm"), [("train-00002.tar", change_a_picture), ("train-00002.parquet", exchange_two_places)]
+)
+def test_a_change_that_could_be_trained_on_is_not(
+    name: str, harm: Callable[[Path], None], workers: int, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    write_pack(Location.of(tmp_path), rows)
+    pack = open_pack(tmp_path)
+    size = (tmp_path / name).stat().st_size
+    harm(tmp_path / name)
+    assert (tmp_path / name).stat().st_size == size
+    with pytest.raises(MashbillError, match=rf"{name} holds other bytes than were packed \(SHA-256 "):
+        take(Loader(pack, DATA, 0, workers=workers), 20)
+    skipping = Loader(pack, replace(DATA, max_skipped=9), 0)
+    seen = {int(i, 16) for batch in take(skipping, 14) for i in batch.sample_ids}
+    assert seen.isdisjoint(range(14, 21))
+    assert skipping.skipped >= 5
+
+
+def test_a_shard_is_hashed_once_in_a_process(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    write_pack(Location.of(tmp_path), rows)
+    before = check_bytes.cache_info().misses
+    for _ in range(2):
+        take(Loader(open_pack(tmp_path), DATA, 0), 14)
+    assert check_bytes.cache_info().misses == before + 12  # six shards, and where their samples lie
 
 
 def without_places(folder: Path, walked: bool) -> None:

@@ -21,7 +21,16 @@ from distill_runs.settings import Ema, Run, Samples, Validation
 from store.errors import MashbillError, UsageError
 from store.runs import run_in
 from tests.distill_runs.in_ranks import in_ranks
-from tests.distill_runs.small_runs import TIMINGS, Faulty, small_run, staged, two_stages, whole_run
+from tests.distill_runs.small_runs import (
+    TIMINGS,
+    Faulty,
+    TakenOver,
+    held_run,
+    small_run,
+    staged,
+    two_stages,
+    whole_run,
+)
 
 
 def go(run: Run, pack: Path, folder: Path) -> dict[str, Any]:
@@ -148,6 +157,23 @@ def test_a_run_that_was_interrupted_leaves_the_same(
         assert (folder / name).read_bytes() == (done.folder / name).read_bytes(), name
 
 
+def test_settings_that_change_no_result_may_change_on_the_way(
+    done: SimpleNamespace, squares: Path, tmp_path: Path, capfd: Any
+) -> None:
+    flag, folder = tmp_path / "interrupt", tmp_path / "small" / "run"
+    flag.touch()
+    run = replace(done.run, method=replace(done.run.method, flag=str(flag)), log_every=1, max_bad_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        go(run, squares, folder)
+    flag.unlink()
+    run = replace(run, log_every=2, checkpoint_every=3, samples=Samples(count=1), gradient_checkpointing=True)
+    stages = [replace(s, data=replace(s.data, max_skipped=3)) for s in run.stages]
+    go(replace(run, stages=tuple(stages), workers=1, force=True), squares, folder)
+    assert "going on from step 2" in capfd.readouterr().err
+    ours, theirs = weights(folder), weights(done.folder)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
 def test_a_run_that_is_done_comes_out_the_same_again(done: SimpleNamespace, squares: Path) -> None:
     before, kept = weights(done.folder), rows(done.folder)
     summary = go(done.run, squares, done.folder)
@@ -244,6 +270,40 @@ def test_a_run_with_an_update_that_was_left_out_says_so(
     assert ["loss/task" in row for row in found] == [True, False, True]
     assert [row["bad_updates"] for row in found] == [0, 1, 1]
     assert all(np.isfinite(value) for row in found for value in row.values())
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_run_that_was_taken_over_stops_and_writes_no_more(
+    world_size: int, random_models: dict[str, Path], squares: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "small" / "run"
+    folder.mkdir(parents=True)
+    method = TakenOver(lease=f"{folder}.lease")
+    run = small_run(
+        random_models["pixart"],
+        method=method,
+        checkpoint_every=1,
+        samples=Samples(every=1, count=1, inference_steps=1),
+    )
+    said = in_ranks(world_size, held_run, run, [str(squares)], folder)
+    expected = "LeaseLost: another process took over run small/run, and took this one for dead"
+    for rank in said:
+        assert rank.startswith(expected)
+        assert "this one ends after step 3 and writes no more" in rank
+    names = sorted(p.name for p in (folder / "checkpoints").iterdir())
+    assert names == ["step-00000001", "step-00000002"]
+    assert sorted(p.name for p in (folder / "samples").iterdir())[-1] == "step-00000002.png"
+    assert [row["step"] for row in rows(folder)] == [1, 2]
+    assert json.loads(Path(f"{folder}.lease").read_text())["owner"] == "theirs"
+
+
+def test_a_run_under_its_lease_comes_to_its_end(
+    random_models: dict[str, Path], squares: Path, tmp_path: Path
+) -> None:
+    run = staged(small_run(random_models["pixart"]), {"steps": 1})
+    (tmp_path / "run").mkdir()
+    assert held_run(run, [str(squares)], tmp_path / "run")["steps"] == 1
+    assert not (tmp_path / "run.lease").exists()
 
 
 @pytest.mark.slow

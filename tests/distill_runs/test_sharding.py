@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
 from torch.distributed.tensor import DTensor
 
 from distill_runs.checkpoint import load_checkpoint
+from distill_runs.method import Example, Nets, Turn
+from distill_runs.methods.finetune import Finetune
 from distill_runs.ranks import joined
 from distill_runs.sharding import is_sharded
 from tests.distill_runs.in_ranks import in_ranks
-from tests.distill_runs.small_runs import ALONE, Run, small_run, staged, take, trainer_of
+from tests.distill_runs.small_runs import ALONE, Run, small_run, staged, take, trainer_of, whole_run
 
 
 def steps_in_ranks(run: Run, pack: Path, folder: Path, steps: int) -> dict[str, Any]:
@@ -25,6 +31,18 @@ def steps_in_ranks(run: Run, pack: Path, folder: Path, steps: int) -> dict[str, 
         held = sum(held_here(parameter) for parameter in trainer.model.net.parameters())
         trainer.save()
         return {"said": said, "losses": losses, "held": held, "sharded": is_sharded(trainer.model.net)}
+
+
+@dataclass(frozen=True)
+class Forgetful(Finetune):
+    """Finetuning in whose second step the student's folder goes away."""
+
+    folder: str = ""
+
+    def losses(self, turn: Turn, nets: Nets, example: Example, generator: torch.Generator) -> Any:
+        if example.step == 1:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return super().losses(turn, nets, example, generator)
 
 
 def held_here(parameter: torch.Tensor) -> int:
@@ -76,3 +94,33 @@ def test_split_is_whole_and_resumes_bitwise(
         assert "on 1 ranks instead of 2" in said
         now = alone.model.net.state_dict()
         assert all(torch.equal(now[name], c[name]) for name in now)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("family", ["sd3", "unet"])
+def test_a_split_run_ends_with_the_parts_that_it_has(
+    random_models: dict[str, Path], squares: Path, tmp_path: Path, family: str
+) -> None:
+    """Nothing is loaded twice: the student's folder is gone before the end."""
+    student = Path(shutil.copytree(random_models[family], tmp_path / family))
+    run = staged(small_run(student, sharded=True), {"steps": 2})
+    run = replace(run, method=Forgetful(density=run.method.density, folder=str(student)))
+    folder = tmp_path / "small" / "run"
+    folder.mkdir(parents=True)
+    summaries = in_ranks(2, whole_run, run, [str(squares)], folder)
+    assert summaries[0] == summaries[1]
+    assert summaries[0]["saved"] == "average after 2 steps"
+    assert not student.exists()
+
+    theirs = DiffusionPipeline.from_pretrained(random_models[family])
+    ours = DiffusionPipeline.from_pretrained(folder / "model")
+    assert {n: type(part) for n, part in ours.components.items()} == {
+        n: type(part) for n, part in theirs.components.items()
+    }
+    average = saved(folder)["average"]["shadow"]
+    net, old = (p.unet if family == "unet" else p.transformer for p in (ours, theirs))
+    assert all(torch.equal(parameter, average[name]) for name, parameter in net.named_parameters())
+    assert all(torch.equal(buffer, old.get_buffer(name)) for name, buffer in net.named_buffers())
+    with Image.open(folder / "samples.png") as image:
+        assert np.asarray(image.convert("RGB")).std() > 1

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.distill import prepare, prepared_again
+from pipelines.distill import Prepared, prepare, prepared_again, start
 from store.errors import MashbillError
-from store.runs import RunAt, RunState
+from store.lease import LeaseLost
+from store.runs import RunAt, RunState, run_in
 from store.store import Store, open_store
 
 RECIPE = """
@@ -76,6 +79,63 @@ def test_preparing_is_idempotent_and_keeps_what_was_asked(
     assert prepare(store, f"{recipe}:ours", []).run != first.run
 
 
+def test_settings_that_change_no_result_name_no_other_run(store: Store, recipe: str, run: RunAt) -> None:
+    more = ["log_every=3", "checkpoint_every=2", "workers=1", "samples.count=2", "gradient_checkpointing=yes"]
+    more += ["max_bad_steps=3", "max_skipped=5", "force=true"]
+    again = prepare(store, f"{recipe}:ours", ["steps=9", *more])
+    assert again.run == run
+    assert (again.recipe.log_every, again.recipe.stages[0].data.max_skipped) == (3, 5)
+    assert run.record()["recipe"]["assignments"] == ["steps=9"]
+    assert "log_every" not in run.record()["run"]
+    for other in ("validation.every=2", "seed=1", "precision=bfloat16", "captions=random", "sharded=true"):
+        assert prepare(store, f"{recipe}:ours", ["steps=9", other]).run != run, other
+
+
+def test_a_student_is_named_by_what_is_in_its_folder(
+    store: Store, recipe: str, random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mark(student: object, *more: str) -> str:
+        return prepare(store, f"{recipe}:ours", [f"student={student}", *more]).run.fingerprint
+
+    folder = tmp_path / "here" / "start" / "pixart"
+    shutil.copytree(random_models["pixart"], folder)
+    first = mark(folder)
+    assert first == mark(random_models["pixart"])
+    (folder / "README.md").write_text("a card")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "fetched").write_text("today")
+    monkeypatch.chdir(tmp_path / "here")
+    assert mark("start/pixart") == first
+    record = prepare(store, f"{recipe}:ours", ["student=start/pixart", "steps=9"]).run.record()
+    assert record["run"]["student"] == str(folder)  # it holds in every folder
+
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    whole, stat = weights.read_bytes(), weights.stat()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert mark("start/pixart") != first
+    weights.write_bytes(whole)
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert mark("start/pixart") == first
+    (folder / "scheduler" / "scheduler_config.json").write_text("{}")
+    assert mark("start/pixart") != first
+
+    assert len({mark("a/b"), mark("a/c"), mark("a/b", "student_revision=v2"), first}) == 4
+    assert mark("a/b") == mark("a/b", "student_revision=main")
+
+
+def test_a_queued_run_goes_on_in_another_folder_but_not_with_another_student(
+    store: Store, recipe: str, random_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(random_models["pixart"], tmp_path / "start")
+    monkeypatch.chdir(tmp_path)
+    made = prepare(store, f"{recipe}:ours", ["student=start"])
+    monkeypatch.chdir("/")
+    assert prepared_again(store, made.run) == made
+    (tmp_path / "start" / "scheduler" / "scheduler_config.json").write_text("{}")
+    with pytest.raises(MashbillError, match=r"no longer gives run .*: it has another student\."):
+        prepared_again(store, made.run)
+
+
 def test_a_folder_of_another_recipe_is_refused(store: Store, recipe: str, run: RunAt) -> None:
     other = prepare(store, f"{recipe}:ours", []).run
     shutil.copy(f"{other.folder}/run.json", f"{run.folder}/run.json")
@@ -88,9 +148,7 @@ def test_a_folder_of_another_recipe_is_refused(store: Store, recipe: str, run: R
 def test_what_is_no_run_recipe_is_refused(store: Store, recipe: str, cli: Any) -> None:
     done = cli("distill", f"{recipe}:nothing", "--store", store.url)
     assert done.code == 2
-    assert (
-        "returned dict, expected a run: a frozen dataclass with name, dataset, stages, steps" in done.message
-    )
+    assert "expected a run: a frozen dataclass with name, dataset, student, stages, steps" in done.message
     done = cli("distill", f"{recipe}:ours", "--store", store.url, "--set", "resolution=4000")
     assert done.code == 1
     assert "no pack of 4000 px or more; it has 64, original" in done.message
@@ -103,6 +161,25 @@ def test_two_processes_on_one_run(store: Store, recipe: str, run: RunAt, cli: An
     assert done.code == 1
     assert re.search(rf"process \d+ on .* is at work on run {run.id}", done.message)
     assert run.starts() == []
+
+
+def test_a_run_that_was_taken_over_leaves_what_the_other_tells(store: Store, recipe: str, run: RunAt) -> None:
+    told = RunState("running", 5, 9)
+
+    def overtaken(prepared: Prepared, progress: bool) -> dict[str, Any]:
+        lease = Path(f"{run.folder}.lease")
+        assert not prepared.run.lost()
+        assert json.loads(lease.read_text())["owner"] == prepared.run.owner
+        lease.write_text(lease.read_text().replace(prepared.run.owner, "theirs"))
+        assert prepared.run.lost()
+        run.tell(told)
+        raise LeaseLost("taken over")
+
+    with pytest.raises(LeaseLost):
+        start(prepare(store, f"{recipe}:ours", ["steps=9"]), training=overtaken)
+    assert replace(run.state(), at=0.0) == told
+    Path(f"{run.folder}.lease").write_text("{")
+    assert not run_in(run.folder, "ours").lost()  # nobody knows: no reason to stop
 
 
 def test_runs_are_listed_in_columns(store: Store, recipe: str, run: RunAt, cli: Any, built: Any) -> None:

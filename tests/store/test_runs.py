@@ -41,6 +41,7 @@ def record(**other: Any) -> dict[str, Any]:
         "name": "tiny",
         "recipe": {"reference": "tiny", "assignments": ["steps=2"], "dataset": "l-orig@latest"},
         "run": {"name": "tiny", "steps": 2, "method": {"teacher": "tiny/teacher"}},
+        "student": "tiny/student@main",
         "dataset": "l-orig",
         "version": "4f9a00000000",
         "pack": "64",
@@ -167,7 +168,7 @@ def test_of_another_host_the_beat_tells(run: RunAt, monkeypatch: pytest.MonkeyPa
     [
         ("run.json", "{", "run.json is not valid JSON"),
         ("run.json", "[]", "run.json holds list, expected an object"),
-        ("run.json", '{"name": "tiny"}', "run.json is not the record of a run: recipe, run, dataset"),
+        ("run.json", '{"name": "tiny"}', "run.json is not the record of a run: recipe, run, student"),
         ("state.json", '{"state": "running"', "state.json is not valid JSON"),
         (
             "state.json",

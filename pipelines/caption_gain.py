@@ -17,13 +17,13 @@ from stages.text.clean_caption import clean
 
 READS = (
     "kept",
-    "caption_original",
+    "caption_before",
     "caption",
     "recaption_reason",
     "recaption_requests",
     "caption_prompt_tokens",
     "caption_completion_tokens",
-    "clip_similarity_original",
+    "clip_similarity_before",
     "clip_similarity",
 )
 """Columns of a samples table that are looked at, where they are there; the first four must be."""
@@ -104,7 +104,7 @@ def _count_new(kept: pa.Table) -> int:
 
 
 def _both(kept: pa.Table) -> Captions:
-    old = [clean(text) for text in kept["caption_original"].to_pylist()]
+    old = [clean(text) for text in kept["caption_before"].to_pylist()]
     new = kept["caption"].to_pylist()
     pairs = [(a, b) for a, b in zip(old, new, strict=True) if a and b]
     return Captions([a for a, _ in pairs], [b for _, b in pairs])
@@ -156,7 +156,7 @@ def _lengths(limit: Limit, both: Captions) -> dict[str, Any]:
 
 def _similarity(kept: pa.Table) -> dict[str, Any] | None:
     """Means of CLIP similarity, of old words and new; ``error`` is the standard error of their difference."""
-    names = ("clip_similarity_original", "clip_similarity")
+    names = ("clip_similarity_before", "clip_similarity")
     if not set(names) <= set(kept.column_names):
         return None
     pairs = kept.select(names).drop_null()

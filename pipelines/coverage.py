@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import chisquare
+from scipy.stats import chi2_contingency
 
 from stages.dedup.caption_copies import words_of
 
@@ -21,8 +21,8 @@ def coverage(samples: pa.Table) -> dict[str, Any] | None:
 
     ``asked`` is the share of those that entered, ``got`` of those kept, ``said`` of the kept ones that were
     asked for the value and name it in their caption (each 0 to 1; None where nobody was). ``p`` is that of a
-    chi-square test that what was kept is a fair draw of what was asked: a small one says that the rules favor
-    some values.
+    chi-square test that values were dropped alike: a small one says that the rules favor some. None where
+    nothing was dropped.
 
     Returns:
         ``samples, kept, attributes``: a list of ``name, p, values``, each ``value, asked, got, said``.
@@ -56,8 +56,8 @@ def _attribute(
     )
     total = sum(stayed.values())
     listed = sorted(entered, key=lambda value: (value == UNSAID, -entered[value], value))
-    expected = [entered[value] * total / len(told) for value in listed]
-    fit = chisquare([stayed[value] for value in listed], expected) if total and len(listed) > 1 else None
+    sides = [[stayed[value] for value in listed], [entered[value] - stayed[value] for value in listed]]
+    fit = chi2_contingency(sides, correction=False) if all(map(sum, sides)) and len(listed) > 1 else None
     return {
         "name": name,
         "p": None if fit is None else float(fit.pvalue),

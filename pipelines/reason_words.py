@@ -38,6 +38,7 @@ _WORDS = {
     "not_finite": "the pipeline computed NaN: its numbers do not fit its dtype",
     "not_best_of_prompt": "another image of the same prompt scores higher",
     "in_another_part": "an earlier part of the mixture has this image",
+    "repeated_image": "its part of the mixture has this image twice",
     "not_drawn": "not needed for the weights of the mixture",
     "caption_missing": "no words came with it",
     "caption_too_long": "a page of text, not a caption",

@@ -1,7 +1,8 @@
 """synt: prompts to a specification, images by SDXL (EdgeFusion 2.2, table 8: 62.3k pairs).
 
-    mashbill build synt-prompts --set source.samples=62300
-    mashbill build synt --ray auto --resources source=gpu:1
+    mashbill build synt-prompts --set source.samples=62300 --workers 1
+    mashbill build synt --ray auto --resources source=gpu:1 \
+        --resources clip_similarity=gpu:0.25
 
 The paper does not say how SDXL was sampled; 30 steps at guidance 7.0 are usual. Nothing is judged but files:
 what a safety checker held back, black images and prompts that come twice are dropped with their reasons.

@@ -1,8 +1,8 @@
 """Prompts for ``synt``: people and things, every attribute with a share of its own (EdgeFusion 2.2).
 
-    mashbill build synt-prompts --set source.samples=62300
-    mashbill build synt-prompts --set write_prompt.chat.kind=endpoint --set write_prompt.chat.url=http://llm:8000/v1
-    mashbill build synt-prompts --set source.specification.attributes.age.values.child.share=0.3
+    mashbill build synt-prompts --set source.samples=62300 --workers 1
+    mashbill build synt-prompts --set write_prompt.chat.kind=endpoint \
+        --set write_prompt.chat.url=http://llm:8000/v1 --set write_prompt.chat.key_variable=
 
 The paper asked GPT-4 for prompts and names gender, ethnicity and age among what it controlled, not the
 shares; those here are a start to be changed. The grammar writes every prompt first; a model then gives it

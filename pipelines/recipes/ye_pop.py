@@ -3,7 +3,7 @@
     mashbill build ye-pop --set source.path=ye-pop/images --set source.kind=folder
     mashbill build ye-pop --set source.kind=metadata --set source.path=ye-pop.parquet
 
-24,000 samples each for validation and test at full size, 5 % each where there are fewer; copies of one
+Of what enters, 24,000 samples each go to validation and test, 5 % each where that is fewer; copies of one
 picture are on one side. A run draws one of the two captions at each visit (``data.captions=random``).
 """
 
@@ -19,6 +19,7 @@ from stages.image.sharpness import Sharpness
 from stages.image.size import Size
 from stages.pack.pack import Pack
 from stages.score.clip_similarity import ClipSimilarity
+from stages.select.caption_length import CaptionLength
 from stages.select.keep_best import KeepBest
 from stages.select.min_side import MinSide
 from stages.select.readable import Readable
@@ -43,9 +44,9 @@ def ye_pop() -> Dataset:
             NearDuplicates(),
             SplitApart(by=("cluster_id",), validation=24_000, test=24_000, largest_share=0.05),
             Crop(),
-            Recaption(chat=Local(model="Qwen/Qwen2.5-VL-7B-Instruct"), styles=(LONG, SHORT)),
-            ClipSimilarity(captions=("caption", "caption_original")),
+            Recaption(chat=Local(model="llava-hf/llava-1.5-7b-hf"), styles=(LONG, SHORT)),
+            ClipSimilarity(captions=("caption", "caption_before")),
         ),
-        select=(Readable(), MinSide(), KeepBest()),
+        select=(Readable(), CaptionLength(), MinSide(), KeepBest()),
         pack=Pack(resolutions=(512, 1024)),
     )

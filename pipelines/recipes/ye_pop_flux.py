@@ -3,8 +3,8 @@
     mashbill build ye-pop --set source.path=ye-pop.parquet
     mashbill build ye-pop-flux --ray auto --resources source=gpu:1
 
-Both captions of a sample are prompts. Validation and test have 24,000 images each at full size, and share no
-prompt and no picture of ``ye-pop`` with the rest.
+Both captions of a sample are prompts. Of what is generated, 24,000 images each go to validation and test;
+they share no prompt and no picture of ``ye-pop`` with the rest.
 """
 
 from __future__ import annotations

@@ -153,6 +153,8 @@ def opened(model: str, revision: str, dtype: str, scheduler: Scheduler) -> Any:
     kind = AutoPipelineForText2Image if known else DiffusionPipeline
     pipeline = load(kind, model, revision, SETTING, dtype=getattr(torch, dtype))
     scheduler.put_into(pipeline)
+    if getattr(pipeline, "watermark", None) is not None:
+        pipeline.watermark = None  # SDXL's depends on a package that may or may not be installed
     pipeline.set_progress_bar_config(disable=True)
     # it has a line for every prompt that its encoder cuts
     logging.getLogger(type(pipeline).__module__).setLevel(logging.ERROR)

@@ -32,9 +32,11 @@ INHERITED = pa.schema(
         ("generation_steps", pa.int32()),
         ("generation_guidance", pa.float64()),
         ("prompt_id", pa.string()),
+        ("prompt_parent", pa.string()),
+        ("cluster_id", pa.string()),
     ]
 )
-"""Columns that a mixture takes over from its parts; null where a part has none."""
+"""Columns that a mixture takes over from its parts; null where a part has none, but for ``synthetic``."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Inherited(MapStage):
             written: dict[str, Sequence[Any]] = {"part": [row.get("part") for row in rows]}
             for name in INHERITED.names:
                 written[name] = [row["inherited"].get(name) if row else None for row in rows]
+            written["synthetic"] = [bool(said) for said in written["synthetic"]]
             return written
 
         return columns

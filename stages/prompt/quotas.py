@@ -108,7 +108,8 @@ def _part(codes: Codes, specification: Specification, rng: np.random.Generator) 
             )
             raise UsageError(
                 f"the shares cannot be met without the forbidden pair {sides}; lower one of the two shares, "
-                "or allow the pair"
+                f"allow the pair, or make another number of prompts than {len(codes)}, such as a multiple of "
+                "100: shares that go together must come to whole numbers that match"
             )
         codes[[row, other], column] = codes[[other, row], column]
         waiting += [row, other]

@@ -20,12 +20,16 @@ class CaptionLength(SelectStage):
 
     name: ClassVar[str] = "caption_length"
     version: ClassVar[int] = 1
-    reads: ClassVar[tuple[str, ...]] = ("caption",)
     reasons: ClassVar[tuple[str, ...]] = ("caption_missing", "caption_too_long")
     max_chars: int = 4000
+    column: str = "caption"
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]  # `column` decides
+        return (self.column,)
 
     def decide(self, rows: pa.Table) -> pa.ChunkedArray:
-        length = pc.fill_null(pc.utf8_length(rows["caption"]), 0)
+        length = pc.fill_null(pc.utf8_length(rows[self.column]), 0)
         long = pc.if_else(
             pc.greater(length, self.max_chars), "caption_too_long", pa.scalar(None, pa.string())
         )

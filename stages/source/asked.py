@@ -55,7 +55,7 @@ class Asked(Source):
         values = [self.specification.values(number) for number in range(len(names))]
         for start in range(0, self.samples, self.shard_size):
             part = codes[start : start + self.shard_size]
-            columns = {name: [values[a][code] for code in part[:, a]] for a, name in enumerate(names)}
+            columns = {f"={name}": [values[a][code] for code in part[:, a]] for a, name in enumerate(names)}
             yield pa.table({"number": range(start, start + len(part)), **columns})
 
     def read(self, portion: pa.Table, scratch: str) -> Iterator[RawSample]:
@@ -64,7 +64,7 @@ class Asked(Source):
         plurals = {value.name: value.plural for value in nouns if value.plural}
         for row in portion.to_pylist():
             number = row.pop("number")
-            asked = {attribute: value for attribute, value in row.items() if value != UNSAID}
+            asked = {column[1:]: value for column, value in row.items() if value != UNSAID}
             prompt = worded(self._template(number), asked, plurals)
             meta = json.dumps({"asked": asked}, sort_keys=True, ensure_ascii=False)
             yield RawSample(f"asked:{name}:{number}", f"{number:08d}", prompt, None, meta=meta)

@@ -87,11 +87,6 @@ class Generated(Source):
         for name in ("width", "height"):
             if getattr(self, name) < 0:
                 raise UsageError(f"source.{name}={getattr(self, name)}: expected pixels, or 0")
-        if bool(self.width) != bool(self.height):
-            raise UsageError(
-                f"source.width={self.width} and source.height={self.height}: give both, or neither for the "
-                "pipeline's own size; pipelines ignore one alone"
-            )
         for name, valid in (("dtype", DTYPES), ("image_format", tuple(SAVED))):
             if getattr(self, name) not in valid:
                 raise UsageError(f"source.{name}={getattr(self, name)}: expected {', '.join(valid)}")
@@ -105,6 +100,11 @@ class Generated(Source):
         return replace(self, prompts=self.prompts.found_in(store))
 
     def identity(self) -> dict[str, Any]:
+        if bool(self.width) != bool(self.height):  # here, as --set changes one after the other
+            raise UsageError(
+                f"source.width={self.width} and source.height={self.height}: give both, or neither for the "
+                "pipeline's own size; pipelines ignore one alone"
+            )
         rest = {"capture": settings(self.capture), "images_per_prompt": self.images_per_prompt}
         identity = {"kind": self.kind, "model": self.model, "made_by": self._made_by(), **rest}
         return identity | {"prompts": self.prompts.identity()}

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.image.inherited import INHERITED
+from stages.source.prompts import asked_of
 from stages.stage import Source
 from store.errors import UsageError
 from store.sources import RawSample
@@ -35,10 +36,10 @@ class Mixture(Source):
 
     Either every part has a weight or none. With weights the largest number of samples is taken for which no
     part must give a sample twice, of each part those that come first by a hash of ``seed`` and their id; the
-    others enter as ``not_drawn``. An image (by SHA-256) that an earlier part has enters as
-    ``in_another_part`` and is not counted for the weights. What the parts said of a sample travels in
-    ``meta``; the stage ``inherited`` makes columns of it. A part named without a version is the newest when
-    the build begins.
+    others enter as ``not_drawn``. An image (by SHA-256) that was drawn from an earlier part enters as
+    ``in_another_part``, one that its own part has twice as ``repeated_image``. What the parts said of a
+    sample travels in ``meta``; the stage ``inherited`` makes columns of it. A part named without a version is
+    the newest when the build begins.
     """
 
     kind: ClassVar[str] = "mixture"
@@ -78,12 +79,9 @@ class Mixture(Source):
         store = open_store(self.store)
         versions = [find_version(store, part.dataset) for part in self.parts]
         kept = [_kept(version) for version in versions]
-        twice = _in_another_part(kept)
-        drawn = self._drawn(kept, twice)
-        for part, version, rows, again, taken in zip(self.parts, versions, kept, twice, drawn, strict=True):
+        for part, version, rows, reasons in zip(self.parts, versions, kept, self._reasons(kept), strict=True):
             source = store.source(version.manifest()["source"]["fingerprint"])
             tars = {shard.index: source.tar(shard).url for shard in source.shards()}
-            reasons = np.where(again, "in_another_part", np.where(taken, "", "not_drawn"))
             told = rows.append_column("reason", pa.array(reasons.tolist(), pa.string()))
             for shard in sorted(set(told["shard"].to_pylist())):
                 here = told.filter(pc.equal(told["shard"], shard))
@@ -91,24 +89,32 @@ class Mixture(Source):
                     "tar", pa.array([tars[shard]] * len(here))
                 )
 
-    def _drawn(self, kept: list[pa.Table], twice: list[np.ndarray]) -> list[np.ndarray]:
-        """bool [n] for each part: which of its samples are taken."""
-        free = [int((~again).sum()) for again in twice]
+    def _reasons(self, kept: list[pa.Table]) -> list[np.ndarray]:
+        """For each part and sample why it is left out, "" where it is drawn."""
+        hashes = [np.array(rows["sha256"].to_pylist(), "S64") for rows in kept]
+        orders = [self._order(rows["sample_id"].to_pylist()) for rows in kept]
         weights = np.array([part.weight for part in self.parts])
-        if weights.any():
-            total = min(n / share for n, share in zip(free, weights / weights.sum(), strict=True))
-            free = [round(total * share) for share in weights / weights.sum()]
-        taken = []
-        for rows, again, number in zip(kept, twice, free, strict=True):
-            keys = [
-                hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
-                for key in rows["sample_id"].to_pylist()
-            ]
-            order = [i for i in sorted(range(len(keys)), key=keys.__getitem__) if not again[i]]
-            mask = np.zeros(len(keys), bool)
-            mask[order[:number]] = True
-            taken.append(mask)
-        return taken
+        if not weights.any():
+            reasons, _ = _drawn(hashes, orders, [len(rows) for rows in kept])
+            return reasons
+        shares = weights / weights.sum()
+        low, high = 0, 1 + int(min(len(rows) / share for rows, share in zip(kept, shares, strict=True)))
+        while low < high:  # the largest total for which every part has its share
+            total = (low + high + 1) // 2
+            wanted = [round(total * share) for share in shares]
+            _, had = _drawn(hashes, orders, wanted)
+            low, high = (total, high) if had == wanted else (low, total - 1)
+        wanted = [round(low * share) for share in shares]
+        if not all(wanted):
+            raise UsageError(
+                f"source.parts: with these weights {self.parts[wanted.index(0)].name} gives no sample: it "
+                "has too few images that the parts before it do not take. Change the weights, or give none."
+            )
+        return _drawn(hashes, orders, wanted)[0]
+
+    def _order(self, sample_ids: list[str]) -> list[int]:
+        keys = [hashlib.sha256(f"{self.seed}:{key}".encode()).digest() for key in sample_ids]
+        return sorted(range(len(keys)), key=keys.__getitem__)
 
     def tar_in_place(self, portion: pa.Table) -> str | None:
         return str(portion["tar"][0].as_py())
@@ -117,13 +123,14 @@ class Mixture(Source):
         for row in portion.to_pylist():
             reason = row["reason"] or None
             said = {name: row[name] for name in INHERITED.names if row.get(name) is not None}
+            fields = {"part": row["part"], "inherited": said} | asked_of(row.get("meta"))
             yield RawSample(
                 f"{row['part']}:{row['sample_id']}",
                 row["sample_id"],
                 row["caption_original"],
                 None,
                 url=row["url"],
-                meta=json.dumps({"part": row["part"], "inherited": said}, sort_keys=True, ensure_ascii=False),
+                meta=json.dumps(fields, sort_keys=True, ensure_ascii=False),
                 error=reason,
                 place=None if reason else (row["image_offset"], row["image_size"]),
             )
@@ -132,7 +139,12 @@ class Mixture(Source):
 def _kept(version: Version) -> pa.Table:
     """Kept samples: id, url, words, what is inherited, and the places of their images."""
     there = set(version.table.names())
-    wanted = dict.fromkeys(("sample_id", "url", "caption_original", *INHERITED.names))
+    if "sha256" not in there:
+        raise UsageError(
+            f"source.parts: {version.dataset}@{version.version} has no images: a mixture is of images, and "
+            "prompts are read by a source of kind generated"
+        )
+    wanted = dict.fromkeys(("sample_id", "url", "caption_original", "meta", *INHERITED.names))
     alive = pc.is_null(version.reasons())
     rows = version.samples([name for name in wanted if name in there]).filter(alive)
     places = version.table.places(["shard", "image_offset", "image_size"]).filter(alive)
@@ -141,12 +153,27 @@ def _kept(version: Version) -> pa.Table:
     return rows
 
 
-def _in_another_part(kept: list[pa.Table]) -> list[np.ndarray]:
-    """bool [n] for each part: whose image an earlier part has."""
-    seen = np.array([], "S64")
-    found = []
-    for rows in kept:
-        hashes = np.array(rows["sha256"].to_pylist(), "S64")
-        found.append(np.isin(hashes, seen))
-        seen = np.concatenate([seen, hashes])
-    return found
+def _drawn(
+    hashes: list[np.ndarray], orders: list[list[int]], wanted: list[int]
+) -> tuple[list[np.ndarray], list[int]]:
+    """Draw from the parts in turn, each as many as are wanted of it, no image twice.
+
+    Returns for each part its samples' reasons, and how many were drawn.
+    """
+    taken: set[bytes] = set()
+    reasons, numbers = [], []
+    for mine, order, number in zip(hashes, orders, wanted, strict=True):
+        reason = np.full(len(mine), "not_drawn", "U16")
+        drawn: set[bytes] = set()
+        for i in order:
+            if mine[i] in taken:
+                reason[i] = "in_another_part"
+            elif mine[i] in drawn:
+                reason[i] = "repeated_image"
+            elif len(drawn) < number:
+                reason[i] = ""
+                drawn.add(mine[i])
+        taken |= drawn
+        reasons.append(reason)
+        numbers.append(len(drawn))
+    return reasons, numbers

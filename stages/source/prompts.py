@@ -198,12 +198,13 @@ class PromptDataset(Prompts):
         for batch in rows.to_batches(max_chunksize=1000):
             for row in batch.to_pylist():
                 texts = row[column] if column == "captions" else [row[column]]
-                fields = {"parent": row["sample_id"]} | _asked(row["meta"])
+                fields = {"parent": row["sample_id"]} | asked_of(row["meta"])
                 for text in (texts or [None])[: 1 if self.captions == "first" else None]:
                     yield Prompt(text or "", fields)
 
 
-def _asked(meta: str | None) -> dict[str, Any]:
+def asked_of(meta: str | None) -> dict[str, Any]:
+    """``{"asked": ...}`` where ``meta`` says what a prompt was to show; else empty."""
     asked = json.loads(meta).get("asked") if meta else None
     return {"asked": asked} if isinstance(asked, dict) else {}
 

@@ -30,6 +30,12 @@ _REFUSALS = tuple(
         r"(?:\w+ )?(?:guidelines|polic(?:y|ies))",
     )
 )
+_DESCRIBES = re.compile(
+    r"\bbut (?!(?:i|i['’]?m|we|we['’]?re|as|for|that|this|there|the|no|unfortunately)\b)"
+    r"|\bbut there (?:is|are) a\b|\bcould not help but\b",
+    re.IGNORECASE,
+)
+"""A first sentence that goes on about the picture."""
 _WORDS = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _QUOTED = re.compile(r"[\"“«「].{0,400}?[\"”»」]")
 _HANGING = re.compile(r"(?:[,;:(\-–—]|\b(?:and|or|the|a|an|its|their))\Z")
@@ -71,9 +77,10 @@ def refuses(text: str) -> bool:
     """Whether a model speaks of itself instead of the picture: sorry, cannot, as an AI, no image given.
 
     Looks at how the text begins, as a sign in a picture may say "I'm sorry"; two phrases that no picture
-    says are found anywhere.
+    says are found anywhere. "We cannot see his face, but he wears a coat" goes on to describe: no refusal.
     """
-    return any(pattern.search(text) for pattern in _REFUSALS)
+    first = re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0]
+    return not _DESCRIBES.search(first) and any(pattern.search(text) for pattern in _REFUSALS)
 
 
 def echoes(text: str, asked: str) -> bool:

@@ -40,8 +40,9 @@ class Recaption(MapStage):
     ``keep_original``, or the old one alone where it stays. All are null where there is no image. A server
     or model that gives no answer at all is no reason but an error: the shard fails and is tried again.
 
-    ``recaption_requests``, ``caption_prompt_tokens`` and ``caption_completion_tokens`` are of all styles
-    and tries of the sample. Cost: one answer per style, thousands of times that of any other stage.
+    ``caption_before`` is the caption that was there. ``recaption_requests``, ``caption_prompt_tokens`` and
+    ``caption_completion_tokens`` are of all styles and tries of the sample. Cost: one answer per style,
+    thousands of times that of any other stage.
     """
 
     name: ClassVar[str] = "recaption"
@@ -52,6 +53,7 @@ class Recaption(MapStage):
         [
             ("caption", pa.string()),
             ("captions", pa.list_(pa.string())),
+            ("caption_before", pa.string()),
             ("recaption_reason", pa.string()),
             ("recaption_requests", pa.int32()),
             ("caption_prompt_tokens", pa.int32()),
@@ -102,4 +104,4 @@ class Recaption(MapStage):
             sum(item.prompt_tokens for item in got),
             sum(item.completion_tokens for item in got),
         ]
-        return [good[0] if good else old, [*good, *kept], None if good else got[0].fault, *counts]
+        return [good[0] if good else old, [*good, *kept], old, None if good else got[0].fault, *counts]

@@ -16,16 +16,16 @@ OLD = ["IMG &amp; 1234", None, "red red car", "a dog", "dropped", "no image"]
 NEW = ["A red star left of a blue ring.", "New words.", "Two red cars.", "a dog", "Paid for.", None]
 COLUMNS: dict[str, list[Any]] = {
     "kept": [True, True, True, True, False, True],
-    "caption_original": OLD,
+    "caption_before": OLD,
     "caption": NEW,
     "recaption_reason": [None, None, None, "loop", None, None],
     "recaption_requests": [1, 1, 2, 3, 1, None],
     "caption_prompt_tokens": [10, 10, 20, 30, 10, None],
     "caption_completion_tokens": [7, 3, 8, 60, 2, None],
-    "clip_similarity_original": [0.1, None, 0.2, 0.3, 0.9, None],
+    "clip_similarity_before": [0.1, None, 0.2, 0.3, 0.9, None],
     "clip_similarity": [0.4, 0.5, 0.3, 0.3, 0.1, None],
 }
-TYPES = {"kept": pa.bool_(), "caption_original": pa.string(), "caption": pa.string()}
+TYPES = {"kept": pa.bool_(), "caption_before": pa.string(), "caption": pa.string()}
 LIMIT = Limit("tiny CLIP", "tinyworld/models/clip", 11)
 
 

@@ -103,6 +103,16 @@ def test_weights_take_as_much_as_can_be_had(mixed: Path, cli: Any) -> None:
     assert answer["dropped"] == {"in_another_part": 5, "not_drawn": 5}
 
 
+def test_what_an_earlier_part_did_not_give_a_later_one_may(mixed: Path, cli: Any) -> None:
+    recipe, store = f"{mixed / 'recipe.py'}:weighted", mixed / "store"
+    few = ["--set", "source.parts.a.weight=1", "--set", "source.parts.b.weight=9"]
+    done = cli("build", recipe, "--store", store, "--json", *few)
+    # b has 20 images, none of which the two of a need be: 2 and 18, or 1 of a and 9 times as many
+    assert done.code == 0, done.err
+    assert done.json["kept"] in (20, 21, 22)
+    assert done.json["dropped"].get("in_another_part", 0) <= 2
+
+
 def test_a_moved_store_still_finds_the_images(mixed: Path, cli: Any, tmp_path: Path) -> None:
     built(mixed, cli, "both")
     shutil.copytree(mixed / "store", tmp_path / "moved")

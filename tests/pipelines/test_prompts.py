@@ -98,7 +98,8 @@ def test_shares_by_hand() -> None:
         ("blue", 0.3, 3 / 9, 2 / 3),
         ("unsaid", 0.1, 1 / 9, None),
     ]
-    # expected 5.4, 2.7, 0.9: chi square 0.4^2/5.4 + 0.3^2/2.7 + 0.1^2/0.9 = 0.0741; of 2 degrees exp(-half)
-    assert color["p"] == pytest.approx(0.9636, abs=1e-3)
+    # kept 5, 3, 1 where 5.4, 2.7, 0.9 are expected, dropped 1, 0, 0 where 0.6, 0.3, 0.1 are: chi square
+    # 0.4^2/5.4 + 0.3^2/2.7 + 0.1^2/0.9 + 0.4^2/0.6 + 0.3^2/0.3 + 0.1^2/0.1 = 0.7407; of 2 degrees exp(-half)
+    assert color["p"] == pytest.approx(0.6905, abs=1e-3)
     assert coverage(table.slice(10)) is None
     assert coverage(table.drop_columns(["meta"])) is None

@@ -246,7 +246,6 @@ def test_what_cannot_be_is_refused_before_anything_is_planned(
         {"batch_size": 0},
         {"shard_size": 0},
         {"width": -1, "height": 64},
-        {"width": 64},
         {"dtype": "int8"},
         {"image_format": "gif"},
         {"guidance_scale": 1.0, "negative_prompt": "x"},
@@ -256,6 +255,11 @@ def test_values_out_of_range(changes: dict[str, Any]) -> None:
     (name, *_) = changes
     with pytest.raises(UsageError, match=rf"source\.(negative_prompt|{name})="):
         replace(TEACHER, **changes)
+
+
+def test_one_side_alone_is_refused() -> None:
+    with pytest.raises(UsageError, match="give both, or neither"):
+        replace(TEACHER, width=64).identity()
 
 
 def test_no_prompts_and_no_model(tmp_path: Path, taken: Take) -> None:

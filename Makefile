@@ -31,7 +31,7 @@ quickstart: setup
 	.venv/bin/mashbill quickstart --store $(STORE)
 
 test: setup
-	.venv/bin/python -m pytest -m 'not slow'
+	.venv/bin/python -m pytest -m 'not slow' -n 2
 
 test-slow: setup
 	.venv/bin/python -m pytest -m slow

@@ -15,6 +15,7 @@ MADE = {
     "steps": 32,
     "guidance_scale": 4,
     "prompt_id": "0123",
+    "parent": "abcd",
 }
 
 
@@ -32,6 +33,7 @@ def test_what_the_source_wrote_and_what_a_crawl_wrote() -> None:
         "generation_steps": 32,
         "generation_guidance": 4,
         "prompt_id": "0123",
+        "prompt_parent": "abcd",
     }
     assert set(crawled.values()) == set(nothing.values()) == {False, None}
     assert crawled["synthetic"] is False

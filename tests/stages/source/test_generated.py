@@ -10,13 +10,14 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stages.generate.capture import Capture
@@ -323,12 +324,27 @@ def recipe(tmp_path: Path) -> str:
     return f"{file}:drawn"
 
 
-def test_a_killed_build_goes_on(recipe: str, tmp_path: Path, cli: Any, command: Any, tree: Any) -> None:
+@pytest.fixture
+def one_thread() -> Iterator[dict[str, str]]:
+    """Here, and by these variables in a process of its own: the number of threads turns last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    torch.set_num_threads(before)
+
+
+def test_a_killed_build_goes_on(
+    recipe: str, tmp_path: Path, cli: Any, command: Any, tree: Any, one_thread: dict[str, str]
+) -> None:
     start, environment = command
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     line = [*start, "build", recipe, "--store", str(killed), "--workers", "1"]
     with subprocess.Popen(
-        line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        line,
+        env=environment | one_thread,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     ) as build:
         until = time.monotonic() + 100
         while not list(killed.glob("sources/*/shards/00000.json")):

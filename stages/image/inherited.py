@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from stages.image.synthetic import Synthetic
 from stages.stage import Batch, MapStage
 
 INHERITED = pa.schema(
@@ -26,14 +27,8 @@ INHERITED = pa.schema(
         ("crop_choice", pa.string()),
         ("split", pa.string()),
         ("clip_similarity", pa.float32()),
-        ("synthetic", pa.bool_()),
-        ("generator", pa.string()),
-        ("generation_seed", pa.int64()),
-        ("generation_steps", pa.int32()),
-        ("generation_guidance", pa.float64()),
-        ("prompt_id", pa.string()),
-        ("prompt_parent", pa.string()),
         ("cluster_id", pa.string()),
+        *Synthetic.writes,
     ]
 )
 """Columns that a mixture takes over from its parts; null where a part has none, but for ``synthetic``."""

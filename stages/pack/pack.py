@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from PIL import Image
 
 from stages.image.picture import BrokenImage, ext_for, read_full, read_header
+from stages.image.synthetic import Synthetic
 from stages.pack.latents import IMAGES_TOGETHER, load_encoder
 from stages.pack.places import place_row, write_places
 from store.aspects import Size, bucket_size, covering
@@ -24,14 +25,7 @@ from store.tar import TarWriter
 Row = dict[str, Any]
 Box = tuple[float, float, float, float]
 
-SYNTHETIC = (
-    "synthetic",
-    "generator",
-    "generation_seed",
-    "generation_steps",
-    "generation_guidance",
-    "prompt_id",
-)
+SYNTHETIC = tuple(Synthetic.writes.names)
 """Columns that say an image was made by a model; packed for those that were."""
 CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
 

@@ -28,6 +28,7 @@ from pipelines.build import build
 from pipelines.dataset import Dataset
 from pipelines.executors import local_executor
 from pipelines.quickstart import PORT, crawl_source
+from pipelines.recipes.l_pp import l_pp
 from pipelines.recipes.l_pps import l_pps
 from pipelines.recipes.synt import synt
 from pipelines.recipes.tiny_prompts import tiny_prompts
@@ -111,6 +112,7 @@ def words_of_the_crawl(store: Store, source: Source) -> None:
             if stage.name != "recaption"
         ),
     )
+    scored = replace(scored, select=l_pp().select)
     everything = replace(scored, name="l-orig-scored", select=scored.select[:2])
     for name, dataset in (("l-orig", everything), ("l-pp", replace(scored, name="l-pp-scored"))):
         rows = built(store, dataset)

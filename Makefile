@@ -31,7 +31,8 @@ quickstart: setup
 	.venv/bin/mashbill quickstart --store $(STORE)
 
 test: setup
-	.venv/bin/python -m pytest -m 'not slow' -n 2
+	.venv/bin/python -m pytest -m 'not slow and not ranks' -n 2
+	.venv/bin/python -m pytest -m 'not slow and ranks'
 
 test-slow: setup
 	.venv/bin/python -m pytest -m slow

@@ -31,6 +31,12 @@ ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 240
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if hasattr(getattr(item, "module", None), "in_ranks"):
+            item.add_marker(pytest.mark.ranks)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path | None:
     """Folder of larger public test data beside the checkout, or None where there is none."""

@@ -83,6 +83,29 @@ def test_refusals(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "We cannot see the man's face, but he wears a red coat.",
+        "Unfortunately the image is blurry but shows a dog on a lawn.",
+        "I could not help but notice the red door of the house.",
+    ],
+)
+def test_what_goes_on_to_describe_is_no_refusal(text: str) -> None:
+    assert not refuses(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't describe this image.",
+        "I cannot see the image, but I can help with other things.",
+    ],
+)
+def test_a_but_that_goes_on_about_itself_is_one(text: str) -> None:
+    assert refuses(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "a star a star a star a star",
         "The image is blue and the image is blue and the image is blue and the image is blue and",
         "illustration " * 12,

@@ -30,11 +30,16 @@ setup: .venv/ready .venv/img2dataset/ready
 quickstart: setup
 	.venv/bin/mashbill quickstart --store $(STORE)
 
-test: setup
+# What the tests of the curation pages drive: Chromium and a PostgreSQL server, from Debian where missing.
+.venv/debian-ready: tests/debian-packages.sh | .venv/python
+	tests/debian-packages.sh
+	touch $@
+
+test: setup .venv/debian-ready
 	.venv/bin/python -m pytest -m 'not slow and not ranks' -n 2
 	.venv/bin/python -m pytest -m 'not slow and ranks'
 
-test-slow: setup
+test-slow: setup .venv/debian-ready
 	.venv/bin/python -m pytest -m slow
 
 check: .venv/ready

@@ -75,12 +75,14 @@ class CostUnits:
 
 
 def key_of(part: MapStage | Reduction | SelectStage | Source) -> str:
-    """Names a stage by its class and version, its scorer where it has one, and those of its lists that are
-    empty by default and hold something: other work costs other time."""
+    """Names a stage by its class and version, its scorer and the models it asks, and those of its lists that
+    are empty by default and hold something: other work costs other time."""
     words = [f"{type(part).__module__}.{type(part).__qualname__}", str(getattr(part, "version", 1))]
     scorer = getattr(part, "scorer", None)
     if scorer is not None:
         words.append(getattr(scorer, "kind", type(scorer).__name__))
+    asked = (part, scorer, getattr(part, "chat", None))
+    words += [one.model for one in asked if isinstance(getattr(one, "model", None), str) and one.model]
     if is_dataclass(part):
         words += [f.name for f in fields(part) if f.default == () and getattr(part, f.name)]
     return " ".join(words)

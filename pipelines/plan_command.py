@@ -90,7 +90,7 @@ def print_estimate(found: Estimate) -> None:
     size, cluster = found.size, found.cluster
     print(
         f"{found.dataset}: {size.samples:,.0f} samples, {size.images:,.0f} images of "
-        f"{_bytes(size.image_bytes)} and {size.image_pixels / 1e6:.2f} megapixels, {size.kept:,.0f} packed"
+        f"{bytes_words(size.image_bytes)} and {size.image_pixels / 1e6:.2f} megapixels, {size.kept:,.0f} packed"
     )
     gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ""
     print(f"on {cluster.cpus:,} CPUs{gpus}, {cluster.bandwidth:g} MB/s; costs of {_machine(found.machine)}\n")
@@ -98,18 +98,22 @@ def print_estimate(found: Estimate) -> None:
     heads = ("CPU", "read", "written", "memory", "wall")
     print(f"  {'':<{width}}" + "".join(f"{head:>11}" for head in heads))
     for part in found.parts:
-        cells = [_cpu(part.cpu_s), *map(_bytes, (part.read, part.written, part.memory))]
+        cells = [_cpu(part.cpu_s), *map(bytes_words, (part.read, part.written, part.memory))]
         note = "" if part.measured else "  not measured"
         alone = "  one CPU" if part.serial else ""
         cells.append(_seconds(part.wall_s))
         print(f"  {part.name:<{width}}" + "".join(f"{cell:>11}" for cell in cells) + (note or alone))
     print(
         f"\nCPU-hours {found.total('cpu_s') / 3600:,.2f}, GPU-hours {found.total('gpu_s') / 3600:,.2f}, "
-        f"read {_bytes(found.total('read'))}, written {_bytes(found.total('written'))}, "
-        f"largest process {_bytes(found.memory)}, wall {_seconds(found.total('wall_s'))}"
+        f"read {bytes_words(found.total('read'))}, written {bytes_words(found.total('written'))}, "
+        f"largest process {bytes_words(found.memory)}, wall {_seconds(found.total('wall_s'))}"
     )
     for name in found.not_measured:
         print(f"not measured: {name} (only its images and files are counted)")
+    if found.not_measured:
+        print(
+            f"measure them with your models: python -m benchmarks.recipe_costs {found.dataset} FILE --set ..."
+        )
     for text in size.assumed:
         print(f"assumed: {text}")
 
@@ -118,7 +122,7 @@ def _machine(machine: dict[str, Any]) -> str:
     return f"{machine.get('cpu', 'an unnamed machine')} ({machine.get('date', 'no date')})"
 
 
-def _bytes(count: float) -> str:
+def bytes_words(count: float) -> str:
     """Decimal units; nothing for nothing."""
     for unit, large in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= large:

@@ -1,12 +1,11 @@
-"""What those parts of a recipe cost on this machine that ``unit_costs`` does not measure: its models above all.
+"""What those parts of a recipe cost here that ``unit_costs`` does not measure: its models above all.
 
     python -m benchmarks.recipe_costs RECIPE FILE --store STORE [--set PATH=VALUE]... [--costs BASE]
 
-Builds the recipe twice in a scratch store, each unmeasured part alone and in this process, and writes ``BASE``
-(the built-in costs) with what the second time took: the first loads the models. Give a small source: some
-hundred images, of the size of the real ones, in the models' own batches. Then ``mashbill plan RECIPE --costs
-FILE``. Where a part used a GPU its seconds are the GPU's. ``STORE`` holds the datasets that the recipe's
-source reads, if it reads any.
+Builds the recipe twice in a scratch store, each unmeasured part alone and in this process, and writes
+``BASE`` (the built-in costs) with what the second time took: the first loads the models. Give a small source:
+some hundred images, of the size of the real ones. Then ``mashbill plan RECIPE --costs FILE``. Where a part
+used a GPU its seconds are the GPU's. ``STORE`` holds the datasets that the recipe's source reads, if any.
 """
 
 from __future__ import annotations

@@ -90,7 +90,8 @@ def print_estimate(found: Estimate) -> None:
     size, cluster = found.size, found.cluster
     print(
         f"{found.dataset}: {size.samples:,.0f} samples, {size.images:,.0f} images of "
-        f"{bytes_words(size.image_bytes)} and {size.image_pixels / 1e6:.2f} megapixels, {size.kept:,.0f} packed"
+        f"{bytes_words(size.image_bytes)} and {size.image_pixels / 1e6:.2f} megapixels, "
+        f"{size.kept:,.0f} packed"
     )
     gpus = f", {cluster.gpus:g} GPUs" if cluster.gpus else ""
     print(f"on {cluster.cpus:,} CPUs{gpus}, {cluster.bandwidth:g} MB/s; costs of {_machine(found.machine)}\n")

@@ -5,7 +5,7 @@ B samples, C channels, H W pixels, h w latent grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from distill_runs.pack_samples import (
     Box,
     Picture,
     box_in_source,
+    captured_array,
     chosen_caption,
     decoded,
     is_flipped,
@@ -25,6 +26,7 @@ from distill_runs.pack_samples import (
 )
 from distill_runs.pack_shards import PackReader, sidecar, sidecar_size
 from distill_runs.packs import Data, Pack
+from distill_runs.texts import Text, batched, encoded_caption, text_members
 from distill_runs.visits import Visits
 from store.aspects import Size
 from store.errors import MashbillError
@@ -48,6 +50,11 @@ class Batch:
     crops: list[Box | None]
     """left, top, right, bottom of what is seen, in pixels of each source image; None likewise."""
     flipped: list[bool]
+    text: dict[str, Text] | None = None
+    """Of the captions, float16, by encoder; None where the run encodes them itself."""
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    """Captured arrays by name, [B, ...], as they were captured: latents in the scale of the generator's
+    scheduler."""
 
 
 class Loaded(NamedTuple):
@@ -66,7 +73,9 @@ class Reading(Dataset[Loaded]):
     def __init__(self, pack: Pack, data: Data, buckets: tuple[Size, ...], seed: int) -> None:
         self.pack, self.data, self.buckets, self.seed = pack, data, buckets, seed
         self.sizes = pack.sizes
-        self.reader = PackReader(pack, buckets, ("latent.npy" if data.latents else "image",))
+        wanted = ("latent.npy" if data.latents else "image", *(text_members(pack) if data.text else ()))
+        self.captured = {name: f"captured.{name}.npy" for name in data.extras}
+        self.reader = PackReader(pack, buckets, (*wanted, *self.captured.values()))
 
     def __getitem__(self, planned: tuple[Visits, list[int]]) -> Loaded:
         visits, after = planned
@@ -109,13 +118,17 @@ class Reading(Dataset[Loaded]):
             pixels = latent(members["latent.npy"], bucket, self.pack)
         else:
             pixels = decoded(members["image"], size, bucket, flipped)
+        number = chosen_caption(texts, self.data, visit)
+        lengths = fields["text_lengths"] if self.data.text else {}
         crop, width, height = (fields.get(name) for name in ("crop", "original_width", "original_height"))
         return Picture(
             pixels=pixels,
-            caption=chosen_caption(texts, self.data, visit),
+            caption=texts[number],
             original_size=(width, height) if width and height else None,
             crop=box_in_source(tuple(crop), size, bucket) if crop else None,
             flipped=flipped,
+            text=encoded_caption(members, lengths, number, self.pack) if self.data.text else {},
+            extras={n: captured_array(members[m], n, self.pack) for n, m in self.captured.items()},
         )
 
     def _batch(self, pictures: list[Picture], ids: list[str], bucket: Size) -> Batch:
@@ -129,6 +142,11 @@ class Reading(Dataset[Loaded]):
             original_sizes=[picture.original_size for picture in pictures],
             crops=[picture.crop for picture in pictures],
             flipped=[picture.flipped for picture in pictures],
+            text=batched([p.text for p in pictures], self.pack) if self.data.text and pictures else None,
+            extras={
+                name: torch.from_numpy(np.stack([picture.extras[name] for picture in pictures]))
+                for name in (self.data.extras if pictures else ())
+            },
         )
 
 

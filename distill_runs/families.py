@@ -14,8 +14,8 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-SD3_T5_TOKENS = 256
-PIXART_TOKENS = 300
+from distill_runs.texts import Text
+from store.text_encodings import T5_TOKENS
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Condition:
         assert tokens is not None
         return Condition(tokens, both(self.mask_BL, other.mask_BL), both(self.pooled_BD, other.pooled_BD))
 
+    def to(self, device: torch.device, dtype: torch.dtype) -> Condition:
+        """On the device; the mask keeps its dtype."""
+        mask = None if self.mask_BL is None else self.mask_BL.to(device)
+        pooled = None if self.pooled_BD is None else self.pooled_BD.to(device, dtype)
+        return Condition(self.tokens_BLD.to(device, dtype), mask, pooled)
+
 
 Dropped = Mapping[str, Sequence[bool]]
 """For each text encoder, which captions of the batch it does not get to see."""
@@ -61,6 +67,12 @@ class Family(Protocol):
 
     def encode(self, pipeline: DiffusionPipeline, captions: Sequence[str], dropped: Dropped) -> Condition:
         """The condition of the captions, by the pipeline's own encoders, without a gradient."""
+
+    def condition(self, pipeline: DiffusionPipeline, texts: Mapping[str, Text]) -> Condition:
+        """The same of what the encoders gave before, by their names."""
+
+    def lengths(self, pipeline: DiffusionPipeline) -> dict[str, int]:
+        """The most tokens that each encoder reads of a caption; without those the pipeline lacks."""
 
 
 def _seen(captions: Sequence[str], dropped: Dropped, encoder: str) -> list[str]:
@@ -84,6 +96,12 @@ class UNet:
         seen = _seen(captions, dropped, "text_encoder")
         tokens_BLD, _ = pipeline.encode_prompt(seen, pipeline.text_encoder.device, 1, False)
         return Condition(tokens_BLD)
+
+    def condition(self, pipeline: DiffusionPipeline, texts: Mapping[str, Text]) -> Condition:
+        return Condition(texts["text_encoder"].tokens_BLD)
+
+    def lengths(self, pipeline: DiffusionPipeline) -> dict[str, int]:
+        return {"text_encoder": pipeline.tokenizer.model_max_length}
 
 
 @dataclass(frozen=True)
@@ -113,9 +131,15 @@ class PixArt:
             _seen(captions, dropped, "text_encoder"),
             do_classifier_free_guidance=False,
             device=pipeline.text_encoder.device,
-            max_sequence_length=min(PIXART_TOKENS, pipeline.tokenizer.model_max_length),
+            max_sequence_length=self.lengths(pipeline)["text_encoder"],
         )
         return Condition(tokens_BLD, mask_BL)
+
+    def condition(self, pipeline: DiffusionPipeline, texts: Mapping[str, Text]) -> Condition:
+        return Condition(texts["text_encoder"].tokens_BLD, texts["text_encoder"].mask_BL)
+
+    def lengths(self, pipeline: DiffusionPipeline) -> dict[str, int]:
+        return {"text_encoder": min(T5_TOKENS[self.name], pipeline.tokenizer.model_max_length)}
 
 
 @dataclass(frozen=True)
@@ -140,14 +164,28 @@ class SD3:
 
     @torch.no_grad()
     def encode(self, pipeline: DiffusionPipeline, captions: Sequence[str], dropped: Dropped) -> Condition:
-        t5 = pipeline.tokenizer_3
         tokens_BLD, _, pooled_BD, _ = pipeline.encode_prompt(
             *(_seen(captions, dropped, encoder) for encoder in self.encoders),
             device=pipeline.text_encoder.device,
             do_classifier_free_guidance=False,
-            max_sequence_length=min(SD3_T5_TOKENS, t5.model_max_length) if t5 else SD3_T5_TOKENS,
+            max_sequence_length=self.lengths(pipeline).get("text_encoder_3", T5_TOKENS[self.name]),
         )
         return Condition(tokens_BLD, pooled_BD=pooled_BD)
+
+    def condition(self, pipeline: DiffusionPipeline, texts: Mapping[str, Text]) -> Condition:
+        clips, t5 = [texts[name] for name in self.encoders[:2]], texts.get(self.encoders[2])
+        clip_BLD = torch.cat([clip.tokens_BLD for clip in clips], dim=-1)
+        width = pipeline.transformer.config.joint_attention_dim
+        zeros = clip_BLD.new_zeros(len(clip_BLD), T5_TOKENS[self.name], width)
+        t5_BLD = t5.tokens_BLD if t5 else zeros
+        clip_BLD = nn.functional.pad(clip_BLD, (0, width - clip_BLD.shape[-1]))
+        pooled_BD = torch.cat([clip.pooled_BP for clip in clips if clip.pooled_BP is not None], dim=-1)
+        return Condition(torch.cat([clip_BLD, t5_BLD], dim=1), pooled_BD=pooled_BD)
+
+    def lengths(self, pipeline: DiffusionPipeline) -> dict[str, int]:
+        clip, t5 = pipeline.tokenizer.model_max_length, pipeline.tokenizer_3
+        found = {"text_encoder": clip, "text_encoder_2": clip}
+        return found | ({"text_encoder_3": min(T5_TOKENS[self.name], t5.model_max_length)} if t5 else {})
 
 
 FAMILIES: dict[str, Family] = {

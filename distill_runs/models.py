@@ -22,6 +22,7 @@ from distill_runs.pipeline_files import load_pipeline
 from distill_runs.quiet import cut_silently, quiet
 from distill_runs.sampler import Predict
 from distill_runs.schedule import Prediction, RectifiedFlow, Schedule, VariancePreserving
+from distill_runs.texts import Text
 from store.errors import UsageError
 from store.shipped import shipped
 
@@ -80,14 +81,19 @@ class Model:
             "shift_factor": config.get("shift_factor"),
         }
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move every part to the device; text encoders and VAE stand still, the encoders in ``dtype``.
+    def to(self, device: torch.device, dtype: torch.dtype, encoders: bool = True) -> None:
+        """Move every part to the device; text encoders and VAE stand still, the encoders in ``dtype``, or
+        where they lie, in float32, where ``encoders`` is False.
 
         The VAE stays in float32, and so do the denoiser's weights, whatever its arithmetic.
         """
         for name, part in self.pipeline.components.items():
             if isinstance(part, nn.Module) and part is not self.net:
-                part.requires_grad_(False).eval().to(device, dtype if "text_encoder" in name else None)
+                part.requires_grad_(False).eval()
+                if "text_encoder" not in name:
+                    part.to(device)
+                elif encoders:
+                    part.to(device, dtype)
         self.net.to(device)
 
     def encode(self, captions: Sequence[str], dropped: Dropped | None = None) -> Condition:
@@ -95,6 +101,15 @@ class Model:
         with cut_silently(self.pipeline):
             condition: Condition = self.family.encode(self.pipeline, captions, dropped or {})
         return condition
+
+    def condition(
+        self, texts: Mapping[str, Text], empty: Mapping[str, Text], dropped: Dropped | None = None
+    ) -> Condition:
+        """The condition of captions that were encoded before; those that an encoder is not to see give way
+        to the ``empty`` one."""
+        hidden = dropped or {}
+        seen = {n: text.without(hidden[n], empty[n]) if n in hidden else text for n, text in texts.items()}
+        return self.family.condition(self.pipeline, seen)
 
     @torch.no_grad()
     def latents(self, images_BCHW: Tensor, generator: torch.Generator) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distill_runs.packs import Data, Pack
+from distill_runs.texts import Encoded
 from distill_runs.visits import chance
 from store.aspects import Size, covering
 from store.errors import MashbillError
@@ -40,13 +41,17 @@ class Picture:
     crop: Box | None
     """left, top, right, bottom: what is seen of the source image, in its pixels; likewise."""
     flipped: bool
+    text: Encoded = field(default_factory=dict)
+    """Of the caption, where the run reads text encodings."""
+    extras: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """Captured arrays by name, as they were captured."""
 
 
-def chosen_caption(texts: list[str], data: Data, visit: str) -> str:
-    """The first of a sample's captions, or one that the visit's name draws."""
+def chosen_caption(texts: list[str], data: Data, visit: str) -> int:
+    """The number of a sample's caption: the first, or one that the visit's name draws."""
     if data.captions == "first" or len(texts) == 1:
-        return texts[0]
-    return texts[int(chance(f"{visit}:caption") * len(texts))]
+        return 0
+    return int(chance(f"{visit}:caption") * len(texts))
 
 
 def is_flipped(texts: list[str], data: Data, visit: str) -> bool:
@@ -106,6 +111,21 @@ def latent(data: bytes, bucket: Size, pack: Pack) -> NDArray[np.float32]:
     if not np.isfinite(found).all():
         raise MashbillError("has a latent with values that are not numbers")
     return np.asarray(found, np.float32)
+
+
+def captured_array(data: bytes, name: str, pack: Pack) -> NDArray[Any]:
+    """A captured array; raises MashbillError where it is not what the pack says."""
+    about = pack.captured["arrays"][name]
+    try:
+        found = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise MashbillError(f"has a captured {name} that cannot be read ({error})") from error
+    if list(found.shape) != about["shape"] or str(found.dtype) != about["dtype"]:
+        raise MashbillError(
+            f"has a captured {name} of {found.dtype} {found.shape}; expected {about['dtype']} "
+            f"{tuple(about['shape'])}"
+        )
+    return np.asarray(found)
 
 
 def box_in_source(crop: Box, size: Size, bucket: Size) -> Box:

@@ -10,20 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from distill_runs.buckets import nearest_bucket, run_buckets
+from distill_runs.pack_arrays import check_arrays
 from store.aspects import Size
 from store.digest import file_sha256
 from store.errors import MashbillError, UsageError
 from store.location import Location
 
 CAPTIONS = ("first", "random")
-ENCODER = {
-    "sha256": "weights (SHA-256)",
-    "channels": "latent channels",
-    "factor": "scale factor",
-    "scaling_factor": "scaling factor",
-    "shift_factor": "shift factor",
-}
-"""What must be equal in the VAE that made a pack's latents and the run's, and what people call it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +35,12 @@ class Data:
     """Share of visits that are mirrored; never where a caption speaks of sides or of writing."""
     latents: bool = False
     """Read the pack's latents instead of its pixels."""
+    text: bool = False
+    """Read the pack's text encodings instead of encoding its captions."""
+    extras: tuple[str, ...] = ()
+    """Captured arrays to read too, by name: ``noise``, ``latents``, ``trajectory``."""
+    trajectory_times: tuple[float, ...] = ()
+    """At which times the trajectory has to be, as the generator's scheduler counts them. Empty: at any."""
     buckets: tuple[Size, ...] = ()
     """Sizes ``(width, height)``; each image is read at the one nearest to its aspect. Empty: the pack's
     only size, scaled to ``resolution``."""
@@ -58,6 +57,10 @@ class Data:
             _refuse("flip", self.flip, "a share in [0, 1]")
         if self.latents and self.flip:
             _refuse("flip", self.flip, "0 with latents=True: a latent cannot be mirrored")
+        if self.extras and self.flip:
+            _refuse("flip", self.flip, f"0 with extras={self.extras}: latents cannot be mirrored")
+        if self.trajectory_times and "trajectory" not in self.extras:
+            _refuse("trajectory_times", self.trajectory_times, "none without 'trajectory' in data.extras")
         if self.max_skipped < 0:
             _refuse("max_skipped", self.max_skipped, "a whole number of at least 0")
         if len(set(self.buckets)) != len(self.buckets):
@@ -98,6 +101,10 @@ class Pack:
     shards: tuple[Shard, ...]
     latents: dict[str, Any] = field(default_factory=dict)
     """What made the latents, as in ``pack.json``; empty where there are none."""
+    text: dict[str, Any] = field(default_factory=dict)
+    """What made the text encodings, likewise."""
+    captured: dict[str, Any] = field(default_factory=dict)
+    """What the captured arrays are, and what the images were made with, likewise."""
     sha256: str = ""
     """Of ``pack.json`` itself, which holds the hashes of the shards."""
 
@@ -169,7 +176,7 @@ def _parse(location: Location, split: str, index: dict[str, Any], sha256: str) -
         split=split,
         samples=index["splits"][split],
         shards=shards,
-        latents=dict(index.get("latents") or {}),
+        **{name: dict(index.get(name) or {}) for name in ("latents", "text", "captured")},
         sha256=sha256,
     )
 
@@ -219,11 +226,11 @@ def check_pack(pack: Pack, data: Data, vae: dict[str, Any] | None = None, world_
     """Refuse a pack that does not fit a run.
 
     Args:
-        vae: of the run's VAE what ``ENCODER`` names, as far as it is known; None or empty for a run in
+        vae: of the run's VAE what ``VAE_FACTS`` names, as far as it is known; None or empty for a run in
             pixels. A value that is missing here is not compared.
 
     Raises:
-        UsageError: sizes, buckets or latents do not fit; the message says what to change.
+        UsageError: sizes, buckets or arrays do not fit; the message says what to change.
     """
     vae = vae or {}
     buckets = pack.buckets(data)
@@ -241,8 +248,7 @@ def check_pack(pack: Pack, data: Data, vae: dict[str, Any] | None = None, world_
                 f"less than one batch of all ranks ({data.batch_size} x {world_size}): a batch would hold "
                 "them over and over. Lower data.batch_size, or take the bucket out of data.buckets."
             )
-    if data.latents:
-        _check_latents(pack, buckets, vae)
+    check_arrays(pack, data, buckets, vae)
 
 
 def bucket_samples(pack: Pack, buckets: tuple[Size, ...]) -> dict[Size, int]:
@@ -252,26 +258,3 @@ def bucket_samples(pack: Pack, buckets: tuple[Size, ...]) -> dict[Size, int]:
         for size, count in shard.sizes.items():
             found[buckets[nearest_bucket(size, buckets)]] += count
     return found
-
-
-def _check_latents(pack: Pack, buckets: tuple[Size, ...], vae: dict[str, Any]) -> None:
-    where = pack.location.url
-    if not pack.latents:
-        raise UsageError(
-            f"the pack {where} has no latents, and data.latents is set. Build it with pack.latents=VAE "
-            "(a hub id or a folder), or set data.latents=False to encode while training."
-        )
-    for size in pack.sizes:
-        if size not in buckets:
-            raise UsageError(
-                f"the latents of the pack {where} are of images of {size[0]}x{size[1]} pixels, the run reads "
-                f"{', '.join(f'{w}x{h}' for w, h in buckets)}. Latents cannot be scaled: set data.resolution "
-                f"to {min(size)} or data.buckets to the pack's sizes, or pack at the run's resolution."
-            )
-    for name, called in ENCODER.items():
-        if name in vae and vae[name] != pack.latents.get(name):
-            raise UsageError(
-                f"the latents of the pack {where} were made by another VAE ({pack.latents.get('vae')}): its "
-                f"{called} is {pack.latents.get(name)}, the run's is {vae[name]}. Train with that VAE, or "
-                "build the pack with the run's as pack.latents."
-            )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from distill_runs.loader import Loader
 from distill_runs.models import Model, refuse_distilled
-from distill_runs.packs import Data, Pack, check_pack
+from distill_runs.packs import Pack, check_pack
 from distill_runs.ranks import Ranks
+from distill_runs.same_models import check_same_models
 from distill_runs.settings import Run
 from store.errors import UsageError
 
@@ -30,26 +29,4 @@ def check_fit(run: Run, model: Model, packs: Sequence[Pack], ranks: Ranks) -> No
                 f"{model.source!r} takes sides that are multiples of {cell}. Choose another resolution or "
                 "other buckets."
             )
-        if stage.data.latents:
-            _check_latents(model, pack, stage.data)
-
-
-MOST_APART = 0.3
-"""Root mean square of the difference, in spreads of the latents. Measured: 0.02 to 0.06 for the VAE that made
-them (the pack's images are JPEG once more), above 1 for any other."""
-
-
-def _check_latents(model: Model, pack: Pack, data: Data) -> None:
-    """Refuse latents that the model's VAE does not make of the same images, whatever their numbers say."""
-    few = replace(data, batch_size=min(4, pack.samples))
-    latents = next(Loader(pack, few, seed=0)).latents_BCHW
-    images = next(Loader(pack, replace(few, latents=False), seed=0)).images_BCHW
-    assert latents is not None
-    assert images is not None
-    apart = (model.mean_latents(images) - latents).square().mean().sqrt() / latents.std()
-    if apart > MOST_APART:
-        raise UsageError(
-            f"the latents of the pack {pack.location.url} are not those of the VAE of {model.source!r}: on "
-            f"the same images they are {apart:.2f} spreads apart. Build the pack with "
-            f"pack.latents={model.source}."
-        )
+        check_same_models(model, pack, stage.data)

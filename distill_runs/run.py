@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from distill_runs.families import Condition
 from distill_runs.loader import Loader
 from distill_runs.metrics import Metrics, Row
 from distill_runs.model_card import model_card
@@ -180,6 +182,11 @@ class UnderWay:
                 break
         return list(found)[: wanted.count]
 
+    @cached_property
+    def condition(self) -> Condition:
+        """Of the prompts, for every picture; their encoders stand still."""
+        return self.trainer.conditions.of(self.prompts)
+
     @torch.no_grad()
     def _pictures(self) -> torch.Tensor:
         """The prompts' pictures by the denoiser as it stands: float32 [B, 3, H, W] in [-1, 1]."""
@@ -190,8 +197,7 @@ class UnderWay:
         start = torch.randn(shape, generator=torch.Generator().manual_seed(run.seed)).to(self.ranks.device)
         shift = model.pipeline.scheduler.config.get("shift") or 1.0
         times = even_times(model.schedule, run.samples.inference_steps, shift)
-        condition = model.encode(self.prompts)
-        predict = model.guided(model.net, condition, self.trainer.null, run.samples.guidance_scale)
+        predict = model.guided(model.net, self.condition, self.trainer.null, run.samples.guidance_scale)
         with self.trainer.arithmetic():
             x0 = sample(predict, start, model.schedule, times)
         return model.images(x0).cpu()

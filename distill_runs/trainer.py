@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from distill_runs.checkpoint import load_checkpoint, save_checkpoint
+from distill_runs.conditions import DTYPES as FROZEN
+from distill_runs.conditions import Conditions
 from distill_runs.ema import MovingAverage
 from distill_runs.loader import Batch, Loader
 from distill_runs.method import Example, Turn
@@ -37,8 +39,6 @@ from distill_runs.settings import Run, Stage
 from distill_runs.sharding import shard
 from store.errors import MashbillError
 
-ENCODERS = {"bfloat16": torch.bfloat16}
-"""The text encoders' weights by the run's precision, else float32: T5 overflows in float16."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -55,7 +55,7 @@ class Trainer:
         """What the steps since the last row of metrics measured; part of the checkpoints."""
         self.noise = torch.Generator().manual_seed(seed_of(run.seed, ranks.rank))
         self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=run.precision == "float16")
-        model.to(ranks.device, ENCODERS.get(run.precision, torch.float32))
+        self.conditions = Conditions(run, model, ranks)
         if run.gradient_checkpointing:
             model.net.enable_gradient_checkpointing()  # type: ignore[operator]
         torch.manual_seed(run.seed)  # networks that are drawn are the same on all ranks
@@ -63,11 +63,11 @@ class Trainer:
         torch.manual_seed(seed_of(run.seed, ranks.rank))
         self.trained = {"student"} | {role for turn in run.method.turns for role in turn.roles}
         for role, net in self.others.items():
-            net.to(ranks.device, None if role in self.trained else ENCODERS.get(run.precision))
+            net.to(ranks.device, None if role in self.trained else FROZEN.get(run.precision))
         if run.sharded and ranks.world_size > 1:
             for net in (model.net, *self.others.values()):
                 shard(net)
-        self.null = model.encode([""])
+        self.null = self.conditions.of([""])
         self.average = MovingAverage(model.net, run.ema.decay, run.ema.warm) if run.ema else None
         self.chosen: Chosen | None = None
         self.roles: dict[str, Role] = {}
@@ -204,6 +204,7 @@ class Trainer:
             for role, net in self.others.items()
         }
         pack, run = self.packs[self.run.stages.index(stage)], self.run
+        self.conditions.enter(pack, stage.data)
         ranks = self.ranks.rank, self.ranks.world_size
         number = run.stages.index(stage)  # each stage has an order of its own, else all begin with the same
         order = seed_of(run.seed, number) % 2**32 if number else run.seed
@@ -278,7 +279,7 @@ class Trainer:
             assert batch.images_BCHW is not None
             latents = self.model.latents(batch.images_BCHW.to(self.ranks.device), noise)
         dropped = self._dropped(len(batch.captions), noise) if drop else {}
-        condition = self.model.encode(batch.captions, dropped)
+        condition = self.conditions.of_batch(batch, dropped)
         return Example(self.model.scaled(latents), condition, self.null, at)
 
     def _dropped(self, count: int, noise: torch.Generator) -> dict[str, list[bool]]:

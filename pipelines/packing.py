@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +14,15 @@ import pyarrow.compute as pc
 from pipelines.attempts import Failed
 from pipelines.executors import Executor
 from pipelines.intake import Progress
+from pipelines.pack_models import MADE, check_models
+from pipelines.pack_sizes import ArrayBytes, bytes_of_rows
 from pipelines.selection import Selection
-from stages.pack.latents import weights_sha256
+from stages.pack.captured import check_same, member
 from stages.pack.pack import SYNTHETIC, Pack, dropped_by_reason, pack_name, write_pack_shard
 from stages.pack.places import places_of
+from stages.pack.text import EMPTY, text_arrays
 from stages.stage import Resources
 from store.digest import file_sha256
-from store.errors import MashbillError
 from store.location import Location
 from store.parquet import read_table, write_table
 from store.sources import StoredSource
@@ -71,15 +75,19 @@ class PackOrder:
 
     def rows(self, name: str, source: StoredSource) -> list[dict[str, Any]]:
         """What ``write_pack_shard`` needs of each sample of one pack shard."""
-        rows = read_table(self._file(name)).to_pylist()
+        rows = self.table(name).to_pylist()
         tars = {tar: source.tar_named(tar).url for tar in {row["tar"] for row in rows}}
         return [row | {"tar": tars[row["tar"]]} for row in rows]
+
+    def table(self, name: str) -> pa.Table:
+        """The samples of one pack shard, in their order."""
+        return read_table(self._file(name))
 
     def write(self, source: StoredSource, version: Version, selection: Selection, pack: Pack) -> None:
         """Write the files where they are not there yet."""
         if self._list.exists():
             return
-        rows = _kept(source, version, selection)
+        rows = _kept(source, version, selection, (*NEEDED, *(("meta",) if pack.extras else ())))
         keys = np.array([pack.order(key) for key in rows["sample_id"].to_pylist()], "S64")
         splits = np.array(rows["split"].to_pylist(), str)
         order = np.lexsort((keys, splits))
@@ -102,11 +110,11 @@ class PackOrder:
         return self.location / "order.json"
 
 
-def _kept(source: StoredSource, version: Version, selection: Selection) -> pa.Table:
-    """Kept samples, each with the place of its image, sorted by id."""
+def _kept(source: StoredSource, version: Version, selection: Selection, needed: Sequence[str]) -> pa.Table:
+    """Kept samples, each with the place of its image and what there is of ``needed``, sorted by id."""
     there = selection.table.names()
     kept = pc.is_null(selection.reasons)
-    rows = selection.samples([name for name in NEEDED if name in there]).filter(kept)
+    rows = selection.samples([name for name in needed if name in there]).filter(kept)
     places = selection.table.places(["shard", "image_offset", "image_size"]).filter(kept)
     tars = {shard.index: shard.tar for shard in source.shards()}
     numbers = pa.array(sorted(tars), pa.int32())
@@ -149,8 +157,8 @@ def write_packs(
             order.write(source, version, selection, pack)
             _write(version, source, order, pack, resolution, executor, progress)
         written = (location / "pack.json").read_json()
-        if there and "latents" in written:
-            _check_weights(location, pack, written["latents"]["sha256"])
+        if there:
+            check_models(location, pack, [written])
         found[pack_name(resolution)] = written
     return found
 
@@ -171,6 +179,7 @@ def _write(
         ShardUnit(location / name, marks / f"{name}.json", source, order, pack, resolution)
         for name in (shard["name"] for shard in listed)
     ]
+    _tell_sizes(order, pack, resolution)
     what, total = f"packing {location.name}", sum(shard["samples"] for shard in listed)
     done, shards = 0, []
     progress(what, done, total)
@@ -191,46 +200,58 @@ def _write(
         splits[shard["name"].rsplit("-", 1)[0]] += shard["samples"]
     sizes = {(width, height) for shard in shards for width, height, _ in shard["sizes"]}
     width, height = next(iter(sizes)) if len(sizes) == 1 else (None, None)
-    latents = _latents(location, pack, shards)
+    made_with = _made_with(location, pack, shards)
     (location / "pack.json").write_json(
         {
             "dataset": version.dataset,
             "version": version.version,
             "width": width,
             "height": height,
-            "format": f"webdataset: {'jpg' if resolution else 'original'}, txt, json"
-            + (", latent.npy" if latents else ""),
+            "format": _format(resolution, made_with),
             "samples_in": total,
             "splits": splits,
             "dropped": dropped_by_reason(shards),
             "dropped_samples": {k: v for shard in shards for k, v in shard.pop("dropped").items()},
             "shards": shards,
         }
-        | ({"latents": latents} if latents else {})
+        | made_with
     )
 
 
-def _latents(location: Location, pack: Pack, shards: list[dict[str, Any]]) -> dict[str, Any]:
-    """What made the latents of a pack, the same for all its shards; empty where it has none."""
-    found = [shard.pop("latents") for shard in shards if pack.latents]
-    for made_by in {about["sha256"] for about in found}:  # shards that an interrupted build left count too
-        _check_weights(location, pack, made_by)
-    return found[0] if found else {}
+def _tell_sizes(order: PackOrder, pack: Pack, resolution: int) -> None:
+    """Say, before anything is written, how many bytes the arrays of a pack will take."""
+    if pack.latents or pack.text:
+        names = [shard["name"] for shard in order.shards()]
+        total = sum((bytes_of_rows(pack, resolution, order.table(n)) for n in names), ArrayBytes())
+        print(f"packing {pack_name(resolution)}: {total.words()}", file=sys.stderr, flush=True)
 
 
-def _check_weights(location: Location, pack: Pack, made_by: str) -> None:
-    """Raises MashbillError where latents were made by other weights than the VAE has now."""
-    weights = weights_sha256(pack.latents, pack.latents_revision)
-    if made_by != weights:
-        raise MashbillError(
-            f"latents in {location.url} were made by other weights of {pack.latents} than are there now "
-            f"(SHA-256 {made_by[:12]}, now {weights[:12]}): a version is never changed. Put the old ones "
-            "back, or save the new ones to another folder and build with that."
-        )
+def _made_with(location: Location, pack: Pack, shards: list[dict[str, Any]]) -> dict[str, Any]:
+    """What made the arrays of a pack, the same for all its shards: ``latents``, ``text``, ``captured``."""
+    parts = [{name: shard.pop(name) for name in MADE if name in shard} for shard in shards]
+    check_models(location, pack, parts)  # shards that an interrupted build left count too
+    captured = [part["captured"] for part in parts if "captured" in part]
+    for about in captured:
+        check_same(captured[0], about)
+    found = {name: about for part in parts for name, about in part.items()}
+    if "text" in found:
+        files = [f"{EMPTY}{name}.npy" for name in text_arrays(found["text"])]
+        found["text"] |= {"empty": {file: file_sha256(location / file) for file in files}}
+    return found
+
+
+def _format(resolution: int, made_with: dict[str, Any]) -> str:
+    members = ["jpg" if resolution else "original", "txt", "json"]
+    members += ["latent.npy"] if "latents" in made_with else []
+    members += [f"{name}.npy" for name in text_arrays(made_with.get("text", {"encoders": {}}))]
+    members += [member(name) for name in made_with.get("captured", {}).get("arrays", ())]
+    return f"webdataset: {', '.join(members)}"
 
 
 def file_hashes(location: Location, name: str, pack: dict[str, Any]) -> dict[str, str]:
     """SHA-256 of every file of a pack, by its path in the version's folder."""
     hashes = {f"packs/{name}/{shard['name']}": shard["sha256"] for shard in pack["shards"]}
     hashes |= {f"packs/{name}/{shard['places']}": shard["places_sha256"] for shard in pack["shards"]}
+    empty = pack.get("text", {}).get("empty", {})
+    hashes |= {f"packs/{name}/{file}": sha256 for file, sha256 in empty.items()}
     return hashes | {f"packs/{name}/pack.json": file_sha256(location / "pack.json")}

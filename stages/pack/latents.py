@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from stages.pack.arrays import float16_bytes, npy
+from store.aspects import Size
 from store.errors import MashbillError, UsageError
 from store.shipped import shipped
 
@@ -55,7 +58,7 @@ class Encoder:
             for start in range(0, len(same), at_once):
                 some = same[start : start + at_once]
                 means = self._means(np.stack([pixels[i] for i in some]))
-                found.update(zip(some, map(_npy, means), strict=True))
+                found.update(zip(some, map(npy, means), strict=True))
         return [found[i] for i in range(len(images))]
 
     def _check_size(self, shape_HWC: tuple[int, ...]) -> None:
@@ -70,7 +73,7 @@ class Encoder:
         import torch
 
         images_BCHW = torch.from_numpy(pixels_BHWC).permute(0, 3, 1, 2).to(self.device, torch.float32)
-        with torch.inference_mode(), _exact(self.device):
+        with torch.inference_mode(), exact(self.device):
             means = self.vae.encode(images_BCHW / 127.5 - 1).latent_dist.mean.half().cpu().numpy()
         if not np.isfinite(means).all():
             raise MashbillError(
@@ -81,8 +84,8 @@ class Encoder:
 
 
 @contextmanager
-def _exact(device: str) -> Iterator[None]:
-    """Full float32 and no choice of algorithm by the clock; one thread on a CPU."""
+def exact(device: str) -> Iterator[None]:
+    """Within this block full float32 and no choice of algorithm by the clock; one thread on a CPU."""
     import torch
 
     threads = torch.get_num_threads()
@@ -97,30 +100,25 @@ def _exact(device: str) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = matmul
 
 
-def _npy(mean_Chw: np.ndarray[Any, Any]) -> bytes:
-    sink = io.BytesIO()
-    np.save(sink, np.ascontiguousarray(mean_Chw))
-    return sink.getvalue()
-
-
 @cache
-def load_encoder(model: str, revision: str) -> Encoder:
+def load_encoder(model: str, revision: str, setting: str = "pack.latents") -> Encoder:
     """Load a VAE once per process, on the GPU where there is one.
 
     Args:
         model: hub id or folder of an ``AutoencoderKL``, or of a pipeline that has one in ``vae``.
+        setting: what names it, for the error.
 
     Raises:
         UsageError: there is no such VAE, or it cannot be reached.
     """
-    folder = _vae_folder(model, revision)
+    folder = _vae_folder(model, revision, setting)
     import torch
     from diffusers import AutoencoderKL
 
     try:
         vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32).eval()
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise UsageError(f"pack.latents={model!r} cannot be loaded as an AutoencoderKL ({error}).") from error
+        raise UsageError(f"{setting}={model!r} cannot be loaded as an AutoencoderKL ({error}).") from error
     device = "cuda" if torch.cuda.is_available() else "cpu"
     about = {
         "vae": model,
@@ -129,7 +127,7 @@ def load_encoder(model: str, revision: str) -> Encoder:
         "scaling_factor": vae.config.scaling_factor,
         "shift_factor": vae.config.shift_factor,
         "channels": vae.config.latent_channels,
-        "factor": 2 ** (len(vae.config.block_out_channels) - 1),
+        "factor": _factor(vae.config),
         "dtype": "float16",
         "kind": "mean",
         "flipped": False,
@@ -147,28 +145,45 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _vae_folder(model: str, revision: str) -> Path:
+def latent_bytes(model: str, revision: str, size: Size) -> int:
+    """Bytes in a pack's tar of the latent of an image of ``(width, height)`` pixels, from the VAE's
+    configuration; raises as ``load_encoder`` does where there is none."""
+    folder = _vae_folder(model, revision, "pack.latents", FILES[1:])
+    config = json.loads((folder / FILES[1]).read_text())
+    factor = _factor(config)
+    return float16_bytes(config["latent_channels"], size[1] // factor, size[0] // factor)
+
+
+def _factor(config: Mapping[str, Any]) -> int:
+    """Pixels to a side of a latent cell."""
+    return int(2 ** (len(config["block_out_channels"]) - 1))
+
+
+def _vae_folder(
+    model: str, revision: str, setting: str = "pack.latents", files: tuple[str, ...] = FILES
+) -> Path:
     """The local folder of a VAE: the one named, or the copy that the hub client keeps."""
     top = Path(shipped(model))
     if not top.is_dir():
-        top = _from_hub(model, revision)
+        top = _from_hub(model, revision, setting, files)
     for folder in (top / "vae", top):
-        if all((folder / name).is_file() for name in FILES):
+        if all((folder / name).is_file() for name in files):
             return folder
     raise UsageError(
-        f"pack.latents={model!r} has no VAE: expected {' and '.join(FILES)} in it or in its folder vae."
+        f"{setting}={model!r} has no VAE: expected {' and '.join(files)} in it or in its folder vae."
     )
 
 
-def _from_hub(model: str, revision: str) -> Path:
+@cache
+def _from_hub(model: str, revision: str, setting: str, files: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = [*FILES, *(f"vae/{name}" for name in FILES)]
+    wanted = [*files, *(f"vae/{name}" for name in files)]
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UsageError(
-            f"pack.latents={model!r} at revision {revision!r} cannot be fetched ({error}). Give the id of a "
+            f"{setting}={model!r} at revision {revision!r} cannot be fetched ({error}). Give the id of a "
             "VAE or pipeline that can be reached, or the folder it was saved to."
         ) from error

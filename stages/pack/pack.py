@@ -15,7 +15,9 @@ from PIL import Image
 
 from stages.image.picture import BrokenImage, ext_for, read_full, read_header
 from stages.image.synthetic import Synthetic
-from stages.pack.latents import IMAGES_TOGETHER, load_encoder
+from stages.pack.beside import Beside, Extra, texts_of
+from stages.pack.captured import NAMES
+from stages.pack.latents import IMAGES_TOGETHER
 from stages.pack.places import place_row, write_places
 from store.aspects import Size, bucket_size, covering
 from store.errors import MashbillError, UsageError
@@ -40,17 +42,26 @@ class Pack:
     shuffled by a hash of ``seed`` and their id, so the order does not depend on how the source was cut.
 
     ``latents`` names an ``AutoencoderKL`` (a hub id or folder, or that of a pipeline with a ``vae``): each
-    sample then has its latent beside the image, see ``stages/pack/latents.py``.
+    sample then has its latent beside the image, see ``stages/pack/latents.py``. ``text`` names a stock
+    pipeline: each sample then has what its text encoders give of every caption, see ``stages/pack/text.py``.
+    ``extras`` are arrays that source ``generated`` captured: ``noise``, ``latents``, ``trajectory``.
     """
 
     name: ClassVar[str] = "pack"
     version: ClassVar[int] = 3
+    models: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("latents", "latents_revision"),
+        ("text", "text_revision"),
+    )
     resolutions: tuple[int, ...] = (512,)
     samples_per_shard: int = 1000
     quality: int = 95
     seed: int = 0
     latents: str = ""
     latents_revision: str = "main"
+    text: str = ""
+    text_revision: str = "main"
+    extras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if any(resolution < 0 for resolution in self.resolutions):
@@ -64,6 +75,8 @@ class Pack:
                 f"latents={self.latents!r} with resolution 0: the sides of original images do not divide by "
                 "the VAE's factor. Take 0 out of pack.resolutions."
             )
+        if not set(self.extras) <= set(NAMES) or len(set(self.extras)) < len(self.extras):
+            raise UsageError(f"extras={self.extras}: expected some of {', '.join(NAMES)}, each once")
 
     def order(self, sample_id: str) -> str:
         """The sort key of a sample within its split."""
@@ -96,9 +109,9 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
         ``name, samples, bytes, sha256`` of the shard; ``sizes``, how many there are of each, as
         ``[width, height, count]``; ``places`` and ``places_sha256`` of the file beside it; ``dropped``,
         ``{sample_id: reason}`` of images that broke only when every pixel was read; and, where the pack
-        has them, ``latents``: what they were made with.
+        has them, ``latents``, ``text`` and ``captured``: what they were made with.
     """
-    encoder = load_encoder(pack.latents, pack.latents_revision) if pack.latents else None
+    beside = Beside.of(pack, location.parent)
     dropped: dict[str, str] = {}
     places: list[Row] = []
     with location.writing() as path:
@@ -106,13 +119,12 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
             tar = TarWriter(file)
             stored = _stored(rows, pack, resolution, dropped)
             while some := list(islice(stored, IMAGES_TOGETHER)):
-                latents = encoder.encode([sample.image for sample in some]) if encoder else [None] * len(some)
-                for sample, latent in zip(some, latents, strict=True):
-                    places.append(_add(tar, sample, latent))
+                for sample, extra in zip(some, beside.made(some), strict=True):
+                    places.append(_add(tar, sample, extra))
             tar.close()
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    written = {
+    return {
         "name": location.name,
         "samples": len(rows) - len(dropped),
         "bytes": tar.position,
@@ -120,8 +132,8 @@ def write_pack_shard(location: Location, rows: Sequence[Row], pack: Pack, resolu
         "sizes": [[*size, count] for size, count in sorted(_sizes(places).items())],
         "dropped": dropped,
         **write_places(location, places),
+        **beside.about(),
     }
-    return written | ({"latents": encoder.about} if encoder else {})
 
 
 def _sizes(places: Sequence[Row]) -> Counter[Size]:
@@ -138,16 +150,15 @@ def _stored(rows: Sequence[Row], pack: Pack, resolution: int, dropped: dict[str,
             dropped[row["sample_id"]] = broken.reason
 
 
-def _add(tar: TarWriter, sample: Stored, latent: bytes | None) -> Row:
+def _add(tar: TarWriter, sample: Stored, extra: Extra) -> Row:
     """Append the members of a sample; returns where they lie."""
     key = sample.row["sample_id"]
     members = [
         tar.add(f"{key}.{sample.extension}", sample.image),
         tar.add(f"{key}.txt", (sample.row["caption"] or "").encode()),
-        tar.add(f"{key}.json", _sidecar(sample)),
+        tar.add(f"{key}.json", _sidecar(sample, extra.fields)),
+        *(tar.add(f"{key}.{extension}", data) for extension, data in extra.members.items()),
     ]
-    if latent is not None:
-        members.append(tar.add(f"{key}.latent.npy", latent))
     return place_row(key, sample.size, members)
 
 
@@ -206,13 +217,12 @@ def _middle(crop: Box, size: Size) -> Box:
     return crop[0] + left, crop[1] + top, crop[0] + right, crop[1] + bottom
 
 
-def _sidecar(sample: Stored) -> bytes:
+def _sidecar(sample: Stored, more: Row) -> bytes:
     row = sample.row
-    texts = row.get("captions") or [row["caption"], row["caption_original"]]
     fields = {
         "sample_id": row["sample_id"],
         "caption": row["caption"],
-        "captions": list(dict.fromkeys(text for text in texts if text)),
+        "captions": texts_of(row),
         "url": row["url"],
         "source_key": row["source_key"],
         "crop": list(sample.crop),
@@ -227,4 +237,4 @@ def _sidecar(sample: Stored) -> bytes:
     }
     if row.get("synthetic"):
         fields |= {name: row[name] for name in SYNTHETIC}
-    return json.dumps(fields, sort_keys=True, ensure_ascii=False).encode()
+    return json.dumps(fields | more, sort_keys=True, ensure_ascii=False).encode()

@@ -19,6 +19,7 @@ from distill_runs.loader import Loader
 from distill_runs.packs import Data, check_pack, open_pack
 from stages.pack.latents import load_encoder, weights_sha256
 from stages.pack.pack import Pack
+from stages.pinned import exact_revision
 from store.errors import UsageError
 from store.store import open_store
 from store.versions import find_version
@@ -67,7 +68,7 @@ def test_the_index_says_what_made_them(pack: Path, vae: Path) -> None:
     assert index["format"] == "webdataset: jpg, txt, json, latent.npy"
     assert index["latents"] == {
         "vae": str(vae),
-        "revision": "main",
+        "revision": exact_revision(str(vae), "main", "pack.latents"),
         "sha256": weights_sha256(str(vae), "main"),
         "scaling_factor": 0.18215,
         "shift_factor": None,
@@ -122,23 +123,23 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_threads(
     assert shapes == [(4, height // 2, width // 2) for width, height in sizes]
 
 
-def test_other_weights_in_the_same_folder_are_refused(
+def test_other_weights_in_the_same_folder_make_another_version(
     tmp_path: Path, photos: Any, cli: Any, folder_source: Any
 ) -> None:
     line = build_line(tmp_path / "s", save_vae(tmp_path / "vae"), folder_source(photos.path))
-    assert cli(*line).code == 0
+    first, again = cli(*line), cli(*line)
+    assert again.json["version"] == first.json["version"]
     save_vae(tmp_path / "vae", seed=1)
     done = cli(*line)
-    assert done.code == 1
-    assert "were made by other weights of" in done.message
-    assert "save the new ones to another folder" in done.message
+    assert done.code == 0, done.err
+    assert done.json["version"] != first.json["version"]
 
 
 def test_a_folder_without_a_vae_is_refused(tmp_path: Path, photos: Any, cli: Any, folder_source: Any) -> None:
     (tmp_path / "empty").mkdir()
     done = cli(*build_line(tmp_path / "s", tmp_path / "empty", folder_source(photos.path)))
     assert done.code == 2
-    assert "has no VAE: expected diffusion_pytorch_model.safetensors and config.json" in done.message
+    assert "has no VAE: expected config.json in it or in its folder vae" in done.message
 
 
 def test_latents_of_originals_and_odd_sizes_are_refused(vae: Path, make_jpeg: Callable[..., bytes]) -> None:

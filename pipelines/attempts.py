@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
-from store.errors import MashbillError, UsageError
+from store.errors import FinalError, MashbillError, UsageError
 
 Unit = TypeVar("Unit")
 
@@ -27,12 +27,14 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 class Raised:
     """A try that ended in an error, in words that travel between processes.
 
-    ``trace`` is empty for an error that was made for people; ``usage`` marks a mistake in the recipe.
+    ``trace`` is empty for an error that was made for people; ``usage`` marks a mistake in the recipe, and
+    ``final`` what no other try mends.
     """
 
     message: str
     trace: str = ""
     usage: bool = False
+    final: bool = False
     no_room: OSError | None = None
 
 
@@ -67,7 +69,7 @@ def attempt(work: Callable[[Any], Any], unit: Any) -> Any:
     try:
         return work(unit)
     except MashbillError as error:
-        return Raised(str(error), usage=isinstance(error, UsageError))
+        return Raised(str(error), usage=isinstance(error, UsageError), final=isinstance(error, FinalError))
     except Exception as error:
         trace = "".join(traceback.format_exception(error))
         return Raised(f"{type(error).__name__}: {error}", trace, no_room=_no_room(error))
@@ -103,12 +105,14 @@ class Attempts(Generic[Unit]):
         """What a try came to: the result or a ``Failed``, or nothing when it is tried again.
 
         Raises:
-            UsageError: the recipe is wrong; no try and no other unit would get through.
+            UsageError, FinalError: no try and no other unit would get through.
             OSError: there is no room for anything.
         """
         if isinstance(outcome, Raised):
             if outcome.usage:
                 raise UsageError(outcome.message)
+            if outcome.final:
+                raise FinalError(outcome.message)
             if outcome.no_room:
                 raise outcome.no_room
             return self._again(index, "raised", RAISES, outcome.message, outcome.trace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version as package_version
 from typing import Any
 
@@ -15,8 +15,9 @@ from pipelines.dataset import Dataset
 from pipelines.executors import Executor
 from pipelines.intake import Progress, take_in
 from pipelines.join import join, sample_table
+from pipelines.pack_sizes import planned_arrays
 from pipelines.packing import file_hashes, write_packs
-from pipelines.planner import Step, plan
+from pipelines.planner import Step, models_named, plan, resolved
 from pipelines.selection import Selection, select
 from pipelines.set_aside import SetAside
 from store.digest import file_sha256, fingerprint, settings, table_digest
@@ -45,7 +46,10 @@ def build(
     dropped as ``shard_failed``, and the next build tries them again.
     """
     started = time.monotonic()
-    source, source_reused = take_in(store, dataset.source.found_in(store), executor, progress)
+    dataset = replace(dataset, source=dataset.source.awaited(store, progress))
+    waited_s = _since(started)
+    dataset = resolved(dataset, store)
+    source, source_reused = take_in(store, dataset.source, executor, progress)
     rows = int(source.manifest()["rows"])
     taken = StageReport("source", source.fingerprint, rows, source_reused, _since(started))
     aside = SetAside(max_failed_shards)
@@ -67,7 +71,10 @@ def build(
         packs = write_packs(source, version, selection, dataset.pack, executor, progress)
         packed = StageReport("pack", fingerprint(packs), rows, version.complete, _since(mark))
         if not version.complete:
-            _commit(version, source, dataset, selection, _made(store, source, steps, aside), packs)
+            made_of = _made(store, source, steps, aside)
+            # what a part stands on says for itself how long was waited for it
+            made_of["decisions"] = [{"waited_s": waited_s} | entry for entry in dataset.source.decided()]
+            _commit(version, source, dataset, selection, made_of, packs)
         else:
             version.commit(version.manifest())
     if store.root.local:
@@ -150,6 +157,7 @@ def _commit(
     made: dict[str, Any],
     packs: dict[str, dict[str, Any]],
 ) -> None:
+    from pipelines.caption_gain import gain_of
     from pipelines.report import READS, write_report  # templates and plots: only when a version is made
 
     reasons = version.location / REASONS
@@ -172,26 +180,36 @@ def _commit(
             "select": settings(dataset.select),
             "pack": settings(dataset.pack),
         },
+        "models": models_named(dataset),
         "packs": {name: {k: pack[k] for k in ("splits", "dropped")} for name, pack in packs.items()},
         "packages": {name: package_version(name) for name in PACKAGES},
     }
     check_accounts(manifest)
     there = {*selection.table.names(), *PLACES, "kept", "reason"}
-    write_report(version, source, manifest, selection.samples([name for name in READS if name in there]))
+    samples = selection.samples([name for name in READS if name in there])
+    manifest["captions"] = gain_of(dataset.columns, samples)
+    write_report(version, source, manifest, samples)
     files[REPORT] = file_sha256(version.location / REPORT)
     version.commit(manifest | {"files": files})
 
 
 def dry_run(store: Store, dataset: Dataset) -> dict[str, Any]:
-    """What a build would do: each stage and whether its columns are there already."""
-    identity = dataset.source.found_in(store).identity()
-    source = store.source(fingerprint(identity))
+    """What a build would do: each stage and whether its columns are there already; and, where packs have
+    latents or text encodings, the bytes they take (``arrays``)."""
+    dataset = resolved(dataset, store)
+    source = store.source(fingerprint(dataset.source.identity()))
     stages = [{"name": "source", "fingerprint": source.fingerprint, "reused": source.complete}]
     for step in plan(dataset, source.fingerprint):
         complete = store.column_set(step.stage.name, step.fingerprint).complete
         entry = {"name": step.stage.name, "fingerprint": step.fingerprint, "reused": complete}
         stages.append(entry)
-    return {"dataset": dataset.name, "dry_run": True, "stages": stages}
+    arrays = planned_arrays(dataset)
+    if source.complete:
+        rows = {"samples": int(source.manifest()["rows"])}
+        arrays = {name: found | rows for name, found in arrays.items()}
+    return {"dataset": dataset.name, "dry_run": True, "stages": stages} | (
+        {"arrays": arrays} if arrays else {}
+    )
 
 
 def _since(moment: float) -> float:

@@ -13,18 +13,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages import pretrained
+from stages.stage import MapStage, Reduction
+from stages.text.chat_endpoint import Endpoint
 from stages.text.clean_caption import clean
+from stages.text.limit import Limit
+from stages.text.recaption import Recaption
 
 READS = (
     "kept",
     "caption_before",
     "caption",
     "recaption_reason",
+    "recaption_faults",
     "recaption_requests",
     "caption_prompt_tokens",
     "caption_completion_tokens",
     "clip_similarity_before",
     "clip_similarity",
+    "clip_cut_before",
+    "clip_cut",
 )
 """Columns of a samples table that are looked at, where they are there; the first four must be."""
 ATTRIBUTES: Mapping[str, str] = {
@@ -41,16 +48,6 @@ ATTRIBUTES: Mapping[str, str] = {
 }
 """Words by which a caption names an attribute: any one of them counts."""
 _WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How many tokens, with its ends, a student reads: 77 of CLIP, 256 (SD3.5) or 300 (PixArt) of T5."""
-
-    name: str
-    tokenizer: str
-    tokens: int
-    revision: str = "main"
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,9 @@ def caption_gain(
         plain JSON: ``samples``, ``new`` (captions), ``kept_old`` (count by reason), ``compared`` (samples
         with old and new words: all below but tokens and similarity is of these), ``words``, ``attributes``
         and ``lengths`` (each with ``before`` and ``after``), ``similarity`` (None without its columns) and
-        ``cost`` (of all samples that entered, as dropped ones were paid for too).
+        ``cost`` (of all samples that entered, as dropped ones were paid for too); ``cut``, the shares that
+        are longer than the CLIP that scored them reads (None without its columns); ``faults``, how often a
+        style came to no good answer, by style and reason.
     """
     if "recaption_reason" not in samples.column_names:
         return None
@@ -95,7 +94,34 @@ def caption_gain(
         "lengths": [_lengths(limit, both) for limit in limits],
         "similarity": _similarity(kept),
         "cost": _cost(samples, cost_usd),
+        "cut": _cut(kept),
+        "faults": _faults(kept),
     }
+
+
+def gain_of(columns: Sequence[MapStage | Reduction], samples: pa.Table) -> dict[str, Any] | None:
+    """``caption_gain`` of a recipe's table, with the limits and prices that its ``recaption`` has."""
+    for stage in columns:
+        if isinstance(stage, Recaption):
+            priced = isinstance(stage.chat, Endpoint) and (stage.chat.prompt_usd or stage.chat.completion_usd)
+            cost_usd = stage.chat.cost_usd if priced and isinstance(stage.chat, Endpoint) else None
+            return caption_gain(samples, stage.limits, cost_usd=cost_usd)
+    return None
+
+
+def _cut(kept: pa.Table) -> dict[str, float] | None:
+    names = {"before": "clip_cut_before", "after": "clip_cut"}
+    if not set(names.values()) <= set(kept.column_names):
+        return None
+    pairs = kept.select(list(names.values())).drop_null()
+    if pairs.num_rows == 0:
+        return None
+    return {side: float(pc.mean(pairs[name].cast(pa.float64())).as_py()) for side, name in names.items()}
+
+
+def _faults(kept: pa.Table) -> dict[str, int]:
+    told = kept["recaption_faults"].drop_null().to_pylist() if "recaption_faults" in kept.column_names else []
+    return dict(sorted(Counter(fault for faults in told for fault in faults.split(", ")).items()))
 
 
 def _count_new(kept: pa.Table) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.cost_units import VIEWS, Amount, CostUnits, read_units
 from pipelines.dataset import Dataset
+from pipelines.pack_sizes import assumed_captions, bytes_of_sample
 from pipelines.planner import Step, passes, plan
 from stages.pack.pack import pack_name
 from stages.source.metadata import Metadata
@@ -265,3 +266,16 @@ def _packs(dataset: Dataset, size: Size, cluster: Cluster, units: CostUnits) -> 
         out = encode.written(written) + size.kept * SIDECAR_BYTES
         wall_s = cpu_s / min(cluster.cpus, shards)
         yield Part(f"packing {pack_name(resolution)}", cpu_s, 0.0, here.bytes, out, wall_s=wall_s)
+        yield from _arrays(dataset, resolution, size.kept)
+
+
+def _arrays(dataset: Dataset, resolution: int, kept: float) -> Iterator[Part]:
+    """What a pack's arrays take, from their shapes; the time depends on the models, and is not known."""
+    captions = assumed_captions(dataset)
+    one = bytes_of_sample(dataset.pack, (resolution, resolution), captions)
+    if one.latents:
+        yield Part(f"latents {pack_name(resolution)}", written=kept * one.latents, measured=False)
+    if one.text:
+        most = ", at most" if one.at_most else ""
+        name = f"text encodings {pack_name(resolution)} of {captions} captions a sample{most}"
+        yield Part(name, written=kept * one.text, measured=False)

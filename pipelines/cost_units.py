@@ -81,8 +81,8 @@ def key_of(part: MapStage | Reduction | SelectStage | Source) -> str:
     scorer = getattr(part, "scorer", None)
     if scorer is not None:
         words.append(getattr(scorer, "kind", type(scorer).__name__))
-    asked = (part, scorer, getattr(part, "chat", None))
-    words += [one.model for one in asked if isinstance(getattr(one, "model", None), str) and one.model]
+    models = (getattr(one, "model", "") for one in (part, scorer, getattr(part, "chat", None)))
+    words += [model for model in models if model]
     if is_dataclass(part):
         words += [f.name for f in fields(part) if f.default == () and getattr(part, f.name)]
     return " ".join(words)

@@ -34,7 +34,7 @@ class Executor(Protocol):
         fails. ``needs`` is what the work holds while it runs, where resources are counted.
 
         Raises:
-            UsageError, OSError: what no other try mends; see ``Attempts``.
+            UsageError, FinalError, OSError: what no other try mends; see ``Attempts``.
         """
         ...
 

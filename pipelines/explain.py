@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.pack.pack import Pack
+from stages.source.curated import Curated
+from store.decisions import find_decisions, list_decisions
 from store.errors import MashbillError
 from store.store import Store
 from store.tables import SampleTable
@@ -43,9 +45,21 @@ def explain(store: Store, version: Version, sample_id: str) -> dict[str, Any]:
         "columns": columns | decided,
         "packs": _packs(version, manifest, columns | decided),
     }
+    if manifest["source"]["settings"]["kind"] == Curated.kind:
+        story["decision"] = _decision(store, manifest["source"]["settings"], columns["source_key"])
     if columns.get("cluster_id"):
         story |= _cluster(table, reasons, columns["cluster_id"])
     return story
+
+
+def _decision(store: Store, source: dict[str, Any], sample_id: str) -> dict[str, Any] | None:
+    """What people decided of the sample that this one was; None where they did not, or in another store."""
+    dataset = source["dataset"].partition("@")[0]
+    if source["decisions"] not in list_decisions(store, dataset):
+        return None
+    table = find_decisions(store, dataset, source["decisions"]).table()
+    found = table.filter(pc.equal(table["sample_id"], sample_id)).to_pylist()
+    return dict(found[0]) | {"decided_at": str(found[0]["decided_at"])} if found else None
 
 
 def _cluster(table: SampleTable, reasons: pa.ChunkedArray, cluster_id: str) -> dict[str, Any]:
@@ -100,9 +114,10 @@ def print_story(story: dict[str, Any]) -> None:
     print(f"{story['sample_id']} in {story['dataset']}@{story['version']}")
     verdict = "kept" if story["kept"] else f"dropped by {story['decided_by']}: {story['reason']}"
     print(f"  {verdict}")
-    for title in ("source", "columns"):
-        print(title)
-        for name, value in story[title].items():
+    for title in ("decision", "source", "columns"):
+        if story.get(title):
+            print(title)
+        for name, value in (story.get(title) or {}).items():
             if value is not None and name not in ("sample_id", "kept", "reason"):
                 text = str(value)
                 print(f"  {name:<18} {text if len(text) <= 160 else text[:157] + '...'}")

@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from math import ceil
 from typing import Any
 
 import pyarrow as pa
 
+from pipelines.outranked import leaving_decided
 from pipelines.planner import Step
 from stages.image.picture import BrokenImage, read_full, read_header, read_small
 from stages.stage import Batch, MapStage, View
@@ -19,8 +21,10 @@ from store.sources import Shard
 from store.store import Store
 
 BATCH_ROWS = 32
-FULL_PIXELS = 32_000_000
-"""Fully decoded images held at once, in pixels; one larger image goes alone."""
+"""Rows that are read together, and that steps see together where none asks for more."""
+PIXELS_A_ROW = 1_000_000
+"""Fully decoded images are held together up to so many pixels for each row of a batch: 96 MB for 32 rows, 0.8
+GB for 256. One larger image goes alone."""
 
 Origin = tuple[str, str]
 """A column's name and the fingerprint of the step that wrote it ("" for the source)."""
@@ -56,9 +60,8 @@ def run_pass(unit: PassUnit) -> int:
     written: dict[str, dict[str, list[Any]]] = {step.stage.name: {} for step in unit.steps}
     top = max(step.stage.view for step in unit.steps if isinstance(step.stage, MapStage))
     places = list(zip(rows["image_offset"].to_pylist(), rows["image_size"].to_pylist(), strict=True))
-    for start, seen in _batches(unit, places, top):
-        for first, last in _pieces(seen, top):
-            _run_batch(unit, columns, written, seen, (start + first, start + last), start)
+    for together in _batches(unit, places, top):
+        _run_batch(unit, columns, written, together)
     for step in unit.steps:
         table = _table(step, unit.shard, rows["sample_id"], written[step.stage.name])
         columns_at = unit.store.column_set(step.stage.name, step.fingerprint)
@@ -70,16 +73,33 @@ Places = list[tuple[int | None, int | None]]
 """Offset and size of each row's image in the tar; None where there is no image."""
 
 
-def _batches(unit: PassUnit, places: Places, top: View) -> Iterator[tuple[int, Seen]]:
-    """The first row and the images of each batch, in order."""
-    starts = range(0, len(places), BATCH_ROWS)
+def _batches(unit: PassUnit, places: Places, top: View) -> Iterator[Together]:
+    """All rows in order, as many together as a step wants and memory holds."""
+    wanted = max(
+        BATCH_ROWS, *(step.stage.rows_at_once for step in unit.steps if isinstance(step.stage, MapStage))
+    )
+    held, rows, pixels = list[Piece](), 0, 0
+    for start, seen in _reads(unit, places, top, ceil(wanted / ceil(wanted / BATCH_ROWS))):
+        for first, last, size in _pieces(seen, top):
+            if held and (rows + last - first > wanted or pixels + size > PIXELS_A_ROW * wanted):
+                yield Together(held)
+                held, rows, pixels = [], 0, 0
+            held.append((start, seen, first, last))
+            rows, pixels = rows + last - first, pixels + size
+    if held:
+        yield Together(held)
+
+
+def _reads(unit: PassUnit, places: Places, top: View, count: int) -> Iterator[tuple[int, Seen]]:
+    """The first row and the images of every ``count`` rows, in order."""
+    starts = range(0, len(places), count)
     if not unit.threads:
-        yield from ((start, _seen(unit, places[start : start + BATCH_ROWS], top)) for start in starts)
+        yield from ((start, _seen(unit, places[start : start + count], top)) for start in starts)
         return
     with ThreadPoolExecutor(unit.threads) as threads:
         ahead: deque[tuple[int, Future[Seen]]] = deque()
         for start in starts:
-            ahead.append((start, threads.submit(_viewed, unit, places[start : start + BATCH_ROWS], top)))
+            ahead.append((start, threads.submit(_viewed, unit, places[start : start + count], top)))
             if len(ahead) > unit.threads:
                 first, seen = ahead.popleft()
                 yield first, seen.result()
@@ -93,7 +113,7 @@ def _seen(unit: PassUnit, places: Places, top: View) -> Seen:
 def _viewed(unit: PassUnit, places: Places, top: View) -> Seen:
     """A batch whose largest view is made already, unless it must be made in pieces."""
     seen = _seen(unit, places, top)
-    if _pieces(seen, top) == [(0, len(places))]:
+    if len(_pieces(seen, top)) == 1:
         seen.view(top, 0, len(places))
     return seen
 
@@ -147,49 +167,75 @@ class Seen:
         return images, broken
 
 
-def _pieces(seen: Seen, top: View) -> list[tuple[int, int]]:
-    """Cuts a batch so that fully decoded images fit in memory; whole where none are."""
+Piece = tuple[int, Seen, int, int]
+"""The first row of a read, its images, and which of them are meant: from one up to another."""
+
+
+@dataclass
+class Together:
+    """Neighboring rows that the steps see at once."""
+
+    pieces: list[Piece]
+    _views: dict[View, tuple[list[Any], list[str | None]]] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """The first row of the shard, and the one behind the last."""
+        (start, _, first, _), (end, _, _, last) = self.pieces[0], self.pieces[-1]
+        return start + first, end + last
+
+    def view(self, view: View) -> tuple[list[Any], list[str | None]]:
+        """Images and their reason codes, as ``Seen.view``."""
+        if view not in self._views:
+            parts = [seen.view(view, first, last) for _, seen, first, last in self.pieces]
+            images, broken = ([item for part in parts for item in part[side]] for side in (0, 1))
+            self._views[view] = images, broken
+        return self._views[view]
+
+
+def _pieces(seen: Seen, top: View) -> list[tuple[int, int, int]]:
+    """Cuts a read so that fully decoded images fit in memory; whole where none are: from, to, pixels."""
     count = len(seen.data)
     if top < View.FULL:
-        return [(0, count)]
+        return [(0, count, 0)]
     headers, _ = seen.view(View.HEADER, 0, count)
     pieces, first, pixels = [], 0, 0
     for i, header in enumerate(headers):
         size = header.width * header.height if header else 0
-        if i > first and pixels + size > FULL_PIXELS:
-            pieces.append((first, i))
+        if i > first and pixels + size > PIXELS_A_ROW * BATCH_ROWS:
+            pieces.append((first, i, pixels))
             first, pixels = i, 0
         pixels += size
-    return [*pieces, (first, count)]
+    return [*pieces, (first, count, pixels)]
 
 
 def _run_batch(
     unit: PassUnit,
     columns: dict[Origin, list[Any]],
     written: dict[str, dict[str, list[Any]]],
-    seen: Seen,
-    rows: tuple[int, int],
-    start: int,
+    together: Together,
 ) -> None:
-    """Run every step over rows ``rows`` of the shard; ``start`` is the first row of ``seen``."""
+    """Run every step over some rows of the shard."""
+    rows = together.rows
     fresh: dict[Origin, Sequence[Any]] = {}
     for step in unit.steps:
         stage = step.stage
         assert isinstance(stage, MapStage)
-        images, broken = seen.view(stage.view, rows[0] - start, rows[1] - start)
+        images, broken = together.view(stage.view)
         given = {}
         for name, writer in step.reads.items():
             origin = _origin(name, writer)
             stored = origin not in fresh
             given[name] = columns[origin][rows[0] : rows[1]] if stored else list(fresh[origin])
         batch = Batch(rows[1] - rows[0], given, images, broken)
-        result = _call(stage, batch, unit.shard, columns[IDS][rows[0] : rows[1]])
+        call = partial(_call, stage, unit.shard, columns[IDS][rows[0] : rows[1]])
+        result = leaving_decided(stage, batch, call)
         for name in stage.writes.names:
             written[stage.name].setdefault(name, []).extend(result[name])
             fresh[_origin(name, step)] = result[name]
 
 
-def _call(stage: MapStage, batch: Batch, shard: Shard, ids: list[str]) -> dict[str, Sequence[Any]]:
+def _call(stage: MapStage, shard: Shard, ids: list[str], batch: Batch) -> dict[str, Sequence[Any]]:
     try:
         result = _opened(stage, repr(stage))(batch)
     except MashbillError:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.dataset import Dataset
+from pipelines.outranked import kept_from
+from stages.pinned import Known, models_in, pinned
 from stages.stage import MapStage, Reduction, Resources, SelectStage
 from store.digest import fingerprint, settings
 from store.errors import UsageError
 from store.schema import SAMPLE_ROWS
+from store.store import Store
 
 SOURCE_COLUMNS = ("sample_id", "source_key", "url", "caption_original", "meta", "source_error")
 WORDS = ("caption", "split")
@@ -44,6 +47,27 @@ Grant = Callable[[str, Resources], Resources]
 """What a stage of that name, which declares so much, gets where it runs."""
 
 
+def resolved(dataset: Dataset, store: Store) -> Dataset:
+    """The recipe with everything it names exact: versions of datasets, revisions of models.
+
+    Raises:
+        MashbillError: something is not there, or cannot be told.
+    """
+    known: Known = {}
+    return replace(
+        dataset,
+        source=pinned(dataset.source.found_in(store), "source", known),
+        columns=tuple(pinned(stage, stage.name, known) for stage in dataset.columns),
+        pack=pinned(dataset.pack, "pack", known),
+    )
+
+
+def models_named(dataset: Dataset) -> dict[str, str]:
+    """Every model of a resolved recipe, as ``MODEL@REVISION`` by the path of its field."""
+    parts = {"source": dataset.source, "pack": dataset.pack} | {s.name: s for s in dataset.columns}
+    return {path: model for name, part in parts.items() for path, model in models_in(part, name).items()}
+
+
 def plan(dataset: Dataset, source_fingerprint: str, aside: frozenset[int] = frozenset()) -> list[Step]:
     """The steps of a recipe in order; ``aside`` are image shards to leave out.
 
@@ -59,7 +83,8 @@ def plan(dataset: Dataset, source_fingerprint: str, aside: frozenset[int] = froz
             raise UsageError(
                 f"recipe {dataset.name}: {stage.name} writes {taken[0]!r}, a name of the store's own"
             )
-        reads = {column: writer(steps, column, stage, dataset.name) for column in stage.reads}
+        kept = kept_from(stage, columns_of(steps)) if isinstance(stage, MapStage) else []
+        reads = {column: writer(steps, column, stage, dataset.name) for column in (*stage.reads, *kept)}
         inputs = {column: step.fingerprint for column, step in reads.items() if step}
         written = [[column.name, str(column.type)] for column in stage.writes]
         key = {"stage": settings(stage), "writes": written, "reads": inputs, "source": source_fingerprint}
@@ -77,7 +102,17 @@ def plan(dataset: Dataset, source_fingerprint: str, aside: frozenset[int] = froz
     if missing:
         what = "a dataset with packs" if dataset.pack.resolutions else "every dataset"
         raise UsageError(f"recipe {dataset.name}: no stage writes {', '.join(missing)}; {what} needs them")
+    _check_carried(dataset, steps)
     return steps
+
+
+def _check_carried(dataset: Dataset, steps: list[Step]) -> None:
+    """Refuse a recipe in which what its source found, such as a person's words, would go nowhere."""
+    if not {*dataset.source.needs} <= {*columns_of(steps)}:
+        raise UsageError(
+            f"recipe {dataset.name}: source {dataset.source.kind} needs a stage that writes "
+            f"{', '.join(dataset.source.needs)}. Put Inherited() of stages.image.inherited into its columns."
+        )
 
 
 def writer(

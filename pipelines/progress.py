@@ -33,7 +33,7 @@ def shards_failed(count: int) -> str:
 
 
 def _unit(what: str) -> str:
-    return UNITS.get(what, "images")
+    return "decisions" if what.startswith("waiting for people") else UNITS.get(what, "images")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ _WORDS = {
     "not_best_of_prompt": "another image of the same prompt scores higher",
     "in_another_part": "an earlier part of the mixture has this image",
     "repeated_image": "its part of the mixture has this image twice",
+    "rejected_by_person": "people rejected it and gave no reason",
+    "undecided": "people did not decide about it yet",
+    "tied": "as many people rejected it as kept it",
+    "crop_outside": "a person's crop reaches outside the image: it is not the one they saw",
     "not_drawn": "not needed for the weights of the mixture",
     "caption_missing": "no words came with it",
     "caption_too_long": "a page of text, not a caption",
@@ -58,6 +62,8 @@ def meaning(reason: str) -> str:
         what = "refused the request" if status[1] < "500" else "failed"
         what = {"404": "has no such page", "410": "says it is gone for good"}.get(status[1], what)
         return f"the server {what} (status {status[1]})"
+    if reason.startswith("rejected_") and reason not in _WORDS:
+        return f"people rejected it: {reason.removeprefix('rejected_').replace('_', ' ')}"
     score = re.fullmatch(r"(.+)_(low|high|unknown)", reason)
     if score is not None and reason not in _WORDS:
         how = {"low": "is under its bound", "high": "is over its bound", "unknown": "is not known"}[score[2]]

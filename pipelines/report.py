@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pipelines import caption_gain, histograms
 from pipelines.contact_sheet import NO_IMAGE, SourceRow, Thumbnail, Wanted, source_rows, thumbnails
 from pipelines.coverage import coverage
+from pipelines.decision_words import decisions_line
 from pipelines.histograms import Axis, Histogram, SizeMap
 from pipelines.reason_words import meaning
 from pipelines.report_data import CROP, SHOWN, Chosen, Row, choose
@@ -82,6 +83,7 @@ def _context(source: StoredSource, manifest: dict[str, Any], samples: pa.Table) 
     return {
         "manifest": manifest,
         "fields": _fields,
+        "decisions": [decisions_line(entry) for entry in manifest["decisions"]],
         "reasons": [
             _reason_sheet(reason, manifest["dropped"][reason], [tile(r) for r in some])
             for reason, some in chosen.reasons.items()
@@ -93,7 +95,7 @@ def _context(source: StoredSource, manifest: dict[str, Any], samples: pa.Table) 
         "sizes": _sizes(samples, manifest),
         "subjects": _subjects(samples),
         "coverage": coverage(samples),
-        "gain": caption_gain.caption_gain(samples),
+        "gain": manifest["captions"],
         "truth": truth,
         "examples": {key: tile(row) for key, row in chosen.examples.items()},
     }

@@ -169,7 +169,7 @@ def _crops(rows: pa.Table, kept: np.ndarray) -> np.ndarray:
     moved, lost = np.zeros(len(cutting), bool), np.zeros(len(cutting))
     if "crop_choice" in rows.column_names:
         choice = rows["crop_choice"].take(pa.array(cutting))
-        moved = pc.fill_null(pc.is_in(choice, pa.array(["start", "end"])), False).to_numpy()
+        moved = pc.fill_null(pc.is_in(choice, pa.array(["start", "end", "person"])), False).to_numpy()
     if "subject_kept" in rows.column_names:
         share = rows["subject_kept"].take(pa.array(cutting))
         lost = 1 - pc.fill_null(share, 1.0).to_numpy().astype(np.float64)

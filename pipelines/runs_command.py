@@ -7,6 +7,7 @@ import json
 import time
 from typing import Any
 
+from pipelines.decision_words import decisions_line
 from pipelines.distill import is_run
 from store.errors import MashbillError
 from store.lineage import lineage, runs_of
@@ -107,8 +108,10 @@ def _print_version(made: dict[str, Any]) -> None:
     print(f"  samples    {made['kept']} kept of {made['samples_in']}")
     columns = [f"{stage['name']}-{stage['fingerprint']}" for stage in made["stages"]]
     print(f"  columns    {', '.join(columns)}")
-    decisions = made["decisions"]
-    print(f"  decisions  {len(decisions)} by people" if decisions else "  decisions  none by people")
+    for line in map(decisions_line, made["decisions"]):
+        print(f"  decisions  {line}")
+    if not made["decisions"]:
+        print("  decisions  none by people")
     for name, digest in made["pack"]["files"].items():
         print(f"  {name}  sha256 {digest}")
 

@@ -69,9 +69,10 @@ def _children(value: Any) -> list[tuple[str, Any]]:
 
 def _resolve(value: Any, path: str) -> tuple[str, ...]:
     words, valid = tuple(path.replace("-", "_").split(".")), paths(value)
-    if words in valid:
-        return words
-    fits = [full for full in valid if _part_of(words, full)]
+    named = {tuple(word.replace("-", "_") for word in full): full for full in valid}
+    if words in named:
+        return named[words]
+    fits = [full for name, full in named.items() if _part_of(words, name)]
     if len(fits) == 1:
         return fits[0]
     if fits:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from pipelines.decision_words import decisions_line
+from pipelines.pack_sizes import ArrayBytes
 from pipelines.progress import clock, shards_failed
 from store.lineage import runs_of
 from store.store import Store
@@ -21,13 +23,22 @@ def print_build(store: Store, result: dict[str, Any]) -> None:
             state = "is there" if stage["reused"] else "to make"
         print(f"  {stage['name']:<{width}}  {stage['fingerprint']}  {state}")
     if "version" not in result:
+        _print_arrays(result)
         return
     _print_account(result)
     version = version_at(store, result["dataset"], result["version"])
+    _print_decisions(version.manifest())
     print(f"{result['dataset']}@{result['version']} in {result['elapsed_s']:.1f} s")
     print(f"report: {(version.location / 'report' / 'index.html').url}")
     if runs := runs_of(store, f"{version.dataset}@{version.version}"):
         print(f"runs that read it: {', '.join(run.id for run in runs)}")
+
+
+def _print_arrays(result: dict[str, Any]) -> None:
+    for name, found in result.get("arrays", {}).items():
+        words = ArrayBytes(found["latents"], found["text"], found["at_most"]).words()
+        whole = f" for each of up to {found['samples']:,}" if "samples" in found else ""
+        print(f"pack {name}: {words} a sample of {found['captions']} captions{whole}")
 
 
 def print_activity(dataset: str, heard: dict[str, Any]) -> None:
@@ -70,12 +81,18 @@ def print_version(store: Store, version: Version, manifest: dict[str, Any]) -> N
         dropped = ", ".join(f"{count} {reason}" for reason, count in step["dropped"].items())
         print(f"  {step['name']:<16} {step['samples_in']:>9} in {step['kept']:>9} kept   {dropped}")
     _print_account(manifest)
+    _print_decisions(manifest)
     for name, pack in manifest["packs"].items():
         splits = ", ".join(f"{count} {split}" for split, count in pack["splits"].items())
         print(f"pack {name}: {splits}   {version.pack(name).url}")
     print(f"report: {(version.location / 'report' / 'index.html').url}")
     if runs := runs_of(store, f"{version.dataset}@{version.version}"):
         print(f"runs that read it: {', '.join(run.id for run in runs)}")
+
+
+def _print_decisions(manifest: dict[str, Any]) -> None:
+    for entry in manifest.get("decisions", []):  # versions of before have none
+        print(f"decisions on {decisions_line(entry)}")
 
 
 def _print_account(result: dict[str, Any]) -> None:

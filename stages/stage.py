@@ -6,7 +6,8 @@ A **select** rule reads columns and says why a sample is left out.
 
 The fields of a stage are exactly what changes its result (a field with ``compare=False`` does not): they,
 the ``version`` and the fingerprints of what it reads name its column set. Raise ``version`` whenever the
-same fields give other values.
+same fields give other values. A class whose fields name pretrained models says so in ``models``, pairs of a
+field and that of its revision: a build makes them exact first (``stages/pinned.py``).
 """
 
 from __future__ import annotations
@@ -54,9 +55,14 @@ class Batch:
 
 
 class Source(ABC):
-    """Makes samples. Planned once into portions, each read into one image shard."""
+    """Makes samples. Planned once into portions, each read into one image shard.
+
+    ``needs`` are columns that a stage of the recipe must write: those in which what this source found
+    goes on.
+    """
 
     kind: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def found_in(self, store: Store) -> Source:
         """This source with what it reads from the store found there; called before ``identity``.
@@ -64,6 +70,20 @@ class Source(ABC):
         A source that reads another dataset names that dataset's exact version from here on.
         """
         return self
+
+    def awaited(self, store: Store, tell: Callable[[str, int, int], None]) -> Source:
+        """This source once what it waits for is there; called by a build alone, before ``found_in``.
+
+        ``tell``: what is waited for, how many of them are there, and how many must be.
+
+        Raises:
+            MashbillError: it is not there, and will not be waited for any longer.
+        """
+        return self
+
+    def decided(self) -> list[dict[str, Any]]:
+        """Of each dataset whose decisions by people this source reads, what the manifest says of them."""
+        return []
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
@@ -109,6 +129,8 @@ class MapStage(ABC):
     writes: ClassVar[pa.Schema]
     view: ClassVar[View] = View.NONE
     resources: ClassVar[Resources] = Resources()
+    rows_at_once: ClassVar[int] = 1
+    """Rows that it can use together: a batch has so many where memory holds them. It changes no value."""
 
     @abstractmethod
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:

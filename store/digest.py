@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 
 from store.location import Location
 
+FILES = "files:"
+"""What a revision begins with that is the hash of a model's files: then it names the model alone."""
+
 
 def fingerprint(value: Any) -> str:
     """12 hex digits of the SHA-256 of ``value`` as canonical JSON."""
@@ -24,10 +27,13 @@ def fingerprint(value: Any) -> str:
 def settings(value: Any) -> Any:
     """A frozen value and everything in it as plain JSON: ``{"name", "version", field: value}``.
 
-    Fields with ``compare=False`` are left out: where something lies makes no other value.
+    Fields with ``compare=False`` are left out: where something lies makes no other value. So is the folder
+    of a model (``models`` of its class: pairs of the fields for a model and its revision) whose revision is
+    the hash of its files.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        compared = (f.name for f in dataclasses.fields(value) if f.compare)
+        places = {m for m, by in getattr(value, "models", ()) if getattr(value, by).startswith(FILES)}
+        compared = (f.name for f in dataclasses.fields(value) if f.compare and f.name not in places)
         fields = {name: settings(getattr(value, name)) for name in compared}
         own = getattr(value, "name", getattr(value, "kind", type(value).__name__))
         return {"name": own, "version": getattr(value, "version", 1)} | fields

@@ -1,4 +1,4 @@
-"""The two errors a person is meant to read. Everything else that is raised is a defect of ours."""
+"""The errors a person is meant to read. Everything else that is raised is a defect of ours."""
 
 
 class MashbillError(Exception):
@@ -14,3 +14,7 @@ class UsageError(MashbillError):
     """The command or the recipe is wrong: an unknown field, a bad value, a missing path."""
 
     exit_code = 2
+
+
+class FinalError(MashbillError):
+    """No other try and no other unit of work would get through: it ends a build at once."""

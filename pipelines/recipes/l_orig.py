@@ -3,7 +3,8 @@
     mashbill build l-orig --set source.path=laion.parquet
 
 Nothing is judged: downloads that failed, files that are no image and rows without a caption are
-dropped with their reasons; the crop is the centre, as in the training set of BK-SDM.
+dropped with their reasons; the crop is the centre, as in the training set of BK-SDM. Exact copies are in one
+split; near copies, which nothing here looks for, may be in two.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def l_orig() -> Dataset:
             Size(),
             Decode(),
             CleanCaption(),
-            Split(),
+            Split(by="sha256"),
             Crop(),
             SubjectKept(),
         ),

@@ -3,8 +3,9 @@
     mashbill build ye-pop --set source.path=ye-pop.parquet
     mashbill build ye-pop-flux --ray auto --resources source=gpu:1
 
-Both captions of a sample are prompts. Of what is generated, 24,000 images each go to validation and test;
-they share no prompt and no picture of ``ye-pop`` with the rest.
+Both captions of a sample are prompts. An image is in the split of the picture whose caption it shows, so that
+validation and test have the images of 24,000 pictures each (four of each picture), and share no prompt and no
+picture of ``ye-pop`` with the rest, nor with what was trained on ``ye-pop``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ from stages.source.prompts import PromptDataset
 
 def ye_pop_flux() -> Dataset:
     like = synt()
-    apart = SplitApart(by=("prompt_id", "prompt_parent"), validation=24_000, test=24_000, largest_share=0.05)
+    apart = SplitApart(
+        by=("prompt_id", "prompt_parent"),
+        validation=24_000,
+        test=24_000,
+        largest_share=0.05,
+        given="prompt_split",
+    )
     return replace(
         like,
         name="ye-pop-flux",

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from store.errors import UsageError
+from store.text_encodings import weights_digest
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,23 @@ def followed(pipeline: Any, capture: Capture) -> Iterator[Way | None]:
         yield way
     finally:
         del scheduler.step  # the class has it
+
+
+def vae_facts(pipeline: Any) -> dict[str, Any]:
+    """Of which VAE the latents are: ``channels, factor, scaling_factor, shift_factor``, ``weights`` (see
+    ``weights_digest``) as they are in ``dtype``; empty where the pipeline has no ``AutoencoderKL``."""
+    vae = getattr(pipeline, "vae", None)
+    if vae is None or type(vae).__name__ != "AutoencoderKL":
+        return {}
+    config = vae.config
+    return {
+        "channels": config.latent_channels,
+        "factor": 2 ** (len(config.block_out_channels) - 1),
+        "scaling_factor": config.scaling_factor,
+        "shift_factor": config.get("shift_factor"),
+        "dtype": str(vae.dtype).removeprefix("torch."),
+        "weights": weights_digest(p.detach().float().cpu().numpy() for p in vae.parameters()),
+    }
 
 
 Arrays = tuple[tuple[str, bytes], ...]

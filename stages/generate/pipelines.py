@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from stages.generate.schedulers import Scheduler
-from stages.pretrained import device, load
+from stages.pretrained import load, on_device
 from store.errors import UsageError
 
 SETTING = "source.model"
@@ -116,24 +116,40 @@ def check(model: str, revision: str, call: Call, scheduler: Scheduler) -> None:
     index = load(_Index, model, revision, SETTING)
     call.arguments(_class_of(index, model))
     scheduler.check(index["scheduler"][1])
-    if index.get("vae", [None, None])[1] == "AutoencoderKL":
-        factor = 2 ** (len(load(_Vae, model, revision, SETTING)["block_out_channels"]) - 1)
+    if index.get("vae", [None, None])[1] == "AutoencoderKL" and (call.width or call.height):
+        vae = load(_Part, model, revision, SETTING, part="vae")
+        factor, patch = 2 ** (len(vae["block_out_channels"]) - 1), _patch(index, model, revision)
         for setting, size in (("width", call.width), ("height", call.height)):
-            if size % factor:
-                near = max(round(size / factor), 1) * factor
+            if size % (factor * patch):
+                near = max(round(size / (factor * patch)), 1) * factor * patch
+                cells = f", its transformer takes {patch} x {patch} at once" if patch > 1 else ""
                 raise UsageError(
-                    f"source.{setting}={size}: the VAE of {model} makes multiples of {factor}; such as {near}"
+                    f"source.{setting}={size}: the VAE of {model} has a cell for {factor} pixels{cells}, "
+                    f"so that sizes are multiples of {factor * patch}; such as {near}"
                 )
 
 
-class _Vae:
-    """The configuration of a pipeline's VAE, by the protocol of ``pretrained.load``."""
+PACKED = ("FluxTransformer2DModel", "Flux2Transformer2DModel", "QwenImageTransformer2DModel")
+"""Transformers whose pipelines put 2 x 2 cells together themselves: their own patches are of one."""
+
+
+def _patch(index: dict[str, Any], model: str, revision: str) -> int:
+    """Side, in cells of the VAE, of what the pipeline's transformer takes as one token; 1 for a UNet."""
+    kind = index.get("transformer", [None, None])[1]
+    if kind is None:
+        return 1
+    side = load(_Part, model, revision, SETTING, part="transformer").get("patch_size", 1)
+    return 2 if kind in PACKED else side if isinstance(side, int) else 1
+
+
+class _Part:
+    """The configuration of a part of a pipeline, by the protocol of ``pretrained.load``."""
 
     @staticmethod
-    def from_pretrained(model: str, revision: str) -> dict[str, Any]:
+    def from_pretrained(model: str, revision: str, part: str) -> dict[str, Any]:
         from diffusers import AutoencoderKL
 
-        return dict(AutoencoderKL.load_config(model, subfolder="vae", revision=revision))
+        return dict(AutoencoderKL.load_config(model, subfolder=part, revision=revision))
 
 
 @lru_cache(maxsize=1)
@@ -158,4 +174,4 @@ def opened(model: str, revision: str, dtype: str, scheduler: Scheduler) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     # it has a line for every prompt that its encoder cuts
     logging.getLogger(type(pipeline).__module__).setLevel(logging.ERROR)
-    return pipeline.to(device())
+    return on_device(pipeline, model, SETTING)

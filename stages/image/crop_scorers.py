@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from stages.pretrained import named
 from stages.score.detector import open_detector
 from stages.score.dual_encoder import open_dual_encoder
 from stages.stage import View
@@ -73,13 +74,14 @@ class Detector(CropScorer):
 
     kind: ClassVar[str] = "detector"
     view: ClassVar[View] = View.FULL
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"),)
     model: str = ""
     revision: str = "main"
     min_confidence: float = 0.5
 
     @property
     def evidence(self) -> str:
-        return f"detector:{self.model}@{self.revision}"
+        return f"detector:{named(self.model, self.revision)}"
 
     def open(self) -> Score:
         look, _ = open_detector(self.model, self.revision, self.min_confidence, "crop.scorer.model")
@@ -99,12 +101,13 @@ class Clip(CropScorer):
     kind: ClassVar[str] = "clip"
     reads: ClassVar[tuple[str, ...]] = ("caption",)
     view: ClassVar[View] = View.FULL
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"),)
     model: str = "openai/clip-vit-large-patch14"
     revision: str = "main"
 
     @property
     def evidence(self) -> str:
-        return f"clip:{self.model}@{self.revision}"
+        return f"clip:{named(self.model, self.revision)}"
 
     def open(self) -> Score:
         encoder = open_dual_encoder(self.model, self.revision, "crop.scorer.model")

@@ -1,4 +1,4 @@
-"""Stage ``inherited``: what the parts of a mixture said of their samples."""
+"""Stage ``inherited``: what the dataset versions that a source reads said of their samples."""
 
 from __future__ import annotations
 
@@ -29,16 +29,23 @@ INHERITED = pa.schema(
         ("clip_similarity", pa.float32()),
         ("cluster_id", pa.string()),
         *Synthetic.writes,
+        ("decided_by_person", pa.bool_()),
+        ("caption_by_person", pa.bool_()),
+        ("crop_by_person", pa.bool_()),
     ]
 )
-"""Columns that a mixture takes over from its parts; null where a part has none, but for ``synthetic``."""
+"""Columns that a source takes over from the versions it reads; null where one has none, but for ``FLAGS``."""
+FLAGS = ("synthetic", "decided_by_person", "caption_by_person", "crop_by_person")
+"""False where nothing is said."""
 
 
 @dataclass(frozen=True)
 class Inherited(MapStage):
-    """The columns of ``INHERITED`` as source ``mixture`` wrote them into ``meta``; ``part``: whose it was.
+    """The columns of ``INHERITED`` as sources ``mixture`` and ``curated`` wrote them into ``meta``; ``part``:
+    which part of a mixture it was.
 
-    Nothing is computed again, so a part's crop, words and split hold in the mixture too.
+    Nothing is computed again, so crop, words and split hold in what is made of a version too. Stages behind
+    this one leave words and crops of people as they are (``pipelines/outranked.py``).
     """
 
     name: ClassVar[str] = "inherited"
@@ -48,17 +55,18 @@ class Inherited(MapStage):
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         def columns(batch: Batch) -> dict[str, Sequence[Any]]:
-            rows = [_of_a_mixture(meta) for meta in batch.columns["meta"]]
+            rows = [_fields(meta) for meta in batch.columns["meta"]]
             written: dict[str, Sequence[Any]] = {"part": [row.get("part") for row in rows]}
             for name in INHERITED.names:
                 written[name] = [row["inherited"].get(name) if row else None for row in rows]
-            written["synthetic"] = [bool(said) for said in written["synthetic"]]
+            for name in FLAGS:
+                written[name] = [bool(said) for said in written[name]]
             return written
 
         return columns
 
 
-def _of_a_mixture(meta: str | None) -> dict[str, Any]:
-    """The fields of ``meta``; empty where a mixture did not write it."""
+def _fields(meta: str | None) -> dict[str, Any]:
+    """The fields of ``meta``; empty where neither source wrote it."""
     fields = json.loads(meta) if meta else {}
     return fields if isinstance(fields.get("inherited"), dict) else {}

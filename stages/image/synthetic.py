@@ -18,6 +18,7 @@ FIELDS: dict[str, tuple[str, type | tuple[type, ...]]] = {
     "generation_guidance": ("guidance_scale", (int, float)),
     "prompt_id": ("prompt_id", str),
     "prompt_parent": ("parent", str),
+    "prompt_split": ("parent_split", str),
 }
 """Of each column the field of ``meta`` that it comes from, and the kind of value that is one."""
 
@@ -28,7 +29,7 @@ class Synthetic(MapStage):
 
     ``synthetic`` is true where ``meta`` says so, else false, and then the others are null. ``generator``
     is the model as it was named, ``prompt_id`` the same for all images of one prompt; ``prompt_parent``: the
-    sample of another dataset whose caption the prompt is.
+    sample of another dataset whose caption the prompt is, ``prompt_split``: which split it is in there.
     """
 
     name: ClassVar[str] = "synthetic"
@@ -43,6 +44,7 @@ class Synthetic(MapStage):
             ("generation_guidance", pa.float64()),
             ("prompt_id", pa.string()),
             ("prompt_parent", pa.string()),
+            ("prompt_split", pa.string()),
         ]
     )
 

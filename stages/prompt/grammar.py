@@ -18,7 +18,13 @@ from store.errors import UsageError
 
 _FIELD = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _OPTIONAL = re.compile(r"\[([^\[\]]*)\]")
-_ARTICLE = re.compile(r"\b([Aa])\(n\)(\s+)(\w?)")
+_ARTICLE = re.compile(r"\b([Aa])\(n\)(\s+)(\w*)")
+_OPEN = re.compile(r"hour|honou?r|honest|heir|[aefhilmnorsx](?:\d|\Z)|8|1[18](?:\D|\Z)", re.IGNORECASE)
+"""Beginnings said with a vowel and not written so: an hour, an honest man, an F1 car, an 80s photo."""
+_SHUT = re.compile(
+    r"uni(?!n|m|dent)|us[aeu]|ut[eio]|ur[ai]|ubi|ufo|uku|usb|eu|ewe|one\Z|once|u(?:\d|\Z)", re.IGNORECASE
+)
+"""Beginnings written with a vowel and said with none: a unicorn, a European city, a one-way street."""
 _ONE = frozenset({"", "a", "an", "one", "1", "single", "a single"})
 
 
@@ -63,5 +69,12 @@ def plural(noun: str) -> str:
 
 
 def _article(found: re.Match[str]) -> str:
-    an = "n" if found[3].lower() in tuple("aeiou") else ""
+    an = "n" if _sounds_open(found[3]) else ""
     return f"{found[1]}{an}{found[2]}{found[3]}"
+
+
+def _sounds_open(word: str) -> bool:
+    """Whether a word begins with a vowel as it is said, as far as its first letters tell."""
+    if _SHUT.match(word):
+        return False
+    return bool(_OPEN.match(word)) or word[:1].lower() in tuple("aeiou")

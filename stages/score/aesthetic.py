@@ -38,12 +38,17 @@ class Aesthetic(MapStage):
     reads: ClassVar[tuple[str, ...]] = CROP
     writes: ClassVar[pa.Schema] = pa.schema([("aesthetic", pa.float32())])
     view: ClassVar[View] = View.FULL
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"), ("head", "head_revision"))
     model: str = "openai/clip-vit-large-patch14"
     revision: str = "main"
     head: str = ""
     head_file: str = ""
     head_revision: str = "main"
     batch_size: int = field(default=32, compare=False)
+
+    @property
+    def rows_at_once(self) -> int:  # type: ignore[override]
+        return self.batch_size
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         layers = self._layers()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from stages.pretrained import device, load
+from stages.pretrained import load, load_network
 from stages.score.batching import Batching
 from stages.score.boilerplate import boilerplate
 from stages.score.personal_data import personal_data
@@ -63,11 +63,19 @@ class CaptionQuality(MapStage):
             ("caption_language", pa.string()),
         ]
     )
+    models: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("tokenizer", "tokenizer_revision"),
+        ("language_model", "language_revision"),
+    )
     tokenizer: str = ""
     tokenizer_revision: str = "main"
     language_model: str = ""
     language_revision: str = "main"
     batch_size: int = field(default=32, compare=False)
+
+    @property
+    def rows_at_once(self) -> int:  # type: ignore[override]
+        return self.batch_size
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         count, name_language = self._counter(), self._language_namer()
@@ -104,7 +112,7 @@ class CaptionQuality(MapStage):
 
         name = (self.language_model, self.language_revision, "caption_quality.language_model")
         tokenizer = load(AutoTokenizer, *name)
-        network = load(AutoModelForSequenceClassification, *name).eval().to(device())
+        network = load_network(AutoModelForSequenceClassification, *name)
         limit = min(network.config.max_position_embeddings, tokenizer.model_max_length)
         options = {"padding": True, "truncation": True, "max_length": limit, "return_tensors": "pt"}
 

@@ -35,6 +35,7 @@ class ClipSimilarity(MapStage):
     name: ClassVar[str] = "clip_similarity"
     version: ClassVar[int] = 1
     view: ClassVar[View] = View.FULL
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"),)
     model: str = "openai/clip-vit-large-patch14"
     revision: str = "main"
     captions: tuple[str, ...] = ("caption",)
@@ -56,6 +57,10 @@ class ClipSimilarity(MapStage):
     def writes(self) -> pa.Schema:
         kinds = {"clip_similarity": pa.float32(), "clip_cut": pa.bool_()}
         return pa.schema([(n + _suffix(c), kind) for c in self.captions for n, kind in kinds.items()])
+
+    @property
+    def rows_at_once(self) -> int:  # type: ignore[override]
+        return self.batch_size
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         encoder = open_dual_encoder(self.model, self.revision, "clip_similarity.model")

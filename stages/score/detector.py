@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from stages.pretrained import device, load
+from stages.pretrained import load_image_processor, load_network
 
 
 class Found(NamedTuple):
@@ -28,10 +28,10 @@ def open_detector(
         MashbillError: it cannot be loaded.
     """
     import torch
-    from transformers import AutoImageProcessor, AutoModelForObjectDetection
+    from transformers import AutoModelForObjectDetection
 
-    prepare = load(AutoImageProcessor, model, revision, setting)
-    network = load(AutoModelForObjectDetection, model, revision, setting).eval().to(device())
+    prepare = load_image_processor(model, revision, setting)
+    network = load_network(AutoModelForObjectDetection, model, revision, setting)
     labels = network.config.id2label
 
     def look(image: Any) -> list[Found]:

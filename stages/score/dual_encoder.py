@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.pretrained import device, load
+from stages.pretrained import device, load, load_image_processor, load_network
 from store.errors import MashbillError, UsageError
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ def open_dual_encoder(model: str, revision: str, setting: str) -> DualEncoder:
 
 def _transformers(model: str, revision: str, setting: str) -> DualEncoder:
     import torch
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer
 
-    prepare = load(AutoImageProcessor, model, revision, setting)
+    prepare = load_image_processor(model, revision, setting)
     tokenizer = load(AutoTokenizer, model, revision, setting)
-    network = load(AutoModel, model, revision, setting, dtype=torch.float32).eval().to(device())
+    network = load_network(AutoModel, model, revision, setting, dtype=torch.float32)
     if not (hasattr(network, "get_image_features") and hasattr(network, "get_text_features")):
         raise MashbillError(
             f"{setting}={model!r} is a {type(network).__name__}, which does not encode both pictures and "

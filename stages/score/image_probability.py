@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.image.cropped import CROP, cropped
-from stages.pretrained import device, load
+from stages.pretrained import load_image_processor, load_network, named
 from stages.score.batching import Batching
 from stages.stage import Batch, View
 from store.errors import UsageError
@@ -47,7 +47,7 @@ class Asked:
                 rows = [i for i in range(batch.size) if values[i] is None and images[i] is not None]
                 told = batching.scored(classify, [images[i] for i in rows])
                 for i, value in zip(rows, told, strict=True):
-                    values[i], evidence[i] = value, f"classifier:{self.model}@{self.revision}"
+                    values[i], evidence[i] = value, f"classifier:{named(self.model, self.revision)}"
             return {self.stage: values, f"{self.stage}_evidence": evidence}
 
         return run
@@ -74,11 +74,11 @@ def open_classifier(asked: Asked) -> Callable[[Sequence[Any]], list[float]]:
         UsageError: no label is named, or one the model does not have.
     """
     import torch
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
+    from transformers import AutoModelForImageClassification
 
-    prepare = load(AutoImageProcessor, asked.model, asked.revision, f"{asked.stage}.model")
-    network = load(AutoModelForImageClassification, asked.model, asked.revision, f"{asked.stage}.model")
-    network = network.eval().to(device())
+    name = (asked.model, asked.revision, f"{asked.stage}.model")
+    prepare = load_image_processor(*name)
+    network = load_network(AutoModelForImageClassification, *name)
     places = {label: place for place, label in network.config.id2label.items()}
     check_labels(asked.labels, set(places), f"{asked.stage}.labels", asked.model)
     counted = [places[label] for label in asked.labels]

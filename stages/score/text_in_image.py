@@ -28,6 +28,7 @@ class TextInImage(MapStage):
     name: ClassVar[str] = "text_in_image"
     version: ClassVar[int] = 1
     writes: ClassVar[pa.Schema] = pa.schema([("text_area", pa.float32()), ("text_boxes", pa.int32())])
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"),)
     model: str = ""
     revision: str = "main"
     labels: tuple[str, ...] = ()

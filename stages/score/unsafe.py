@@ -27,6 +27,7 @@ class Unsafe(MapStage):
     name: ClassVar[str] = "unsafe"
     version: ClassVar[int] = 1
     writes: ClassVar[pa.Schema] = pa.schema([("unsafe", pa.float32()), ("unsafe_evidence", pa.string())])
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"),)
     field: str = "punsafe"
     model: str = ""
     revision: str = "main"
@@ -40,6 +41,10 @@ class Unsafe(MapStage):
     @property
     def view(self) -> View:  # type: ignore[override]
         return self._asked().view
+
+    @property
+    def rows_at_once(self) -> int:  # type: ignore[override]
+        return self.batch_size
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         return self._asked().open()

@@ -29,6 +29,7 @@ class Watermark(MapStage):
     writes: ClassVar[pa.Schema] = pa.schema(
         [("watermark", pa.float32()), ("watermark_evidence", pa.string())]
     )
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"),)
     field: str = "pwatermark"
     model: str = ""
     revision: str = "main"
@@ -42,6 +43,10 @@ class Watermark(MapStage):
     @property
     def view(self) -> View:  # type: ignore[override]
         return self._asked().view
+
+    @property
+    def rows_at_once(self) -> int:  # type: ignore[override]
+        return self.batch_size
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         return self._asked().open()

@@ -24,6 +24,10 @@ class SplitApart(Reduction):
     samples are reached, or ``largest_share`` (0 to 1) of all samples where that is fewer; a group that would
     pass the number is left to train. All samples that entered are counted, also those that rules drop later.
     A sample's side stays while its group and the size of the whole do; ``seed`` draws other sides.
+
+    ``given`` is a column that says the side of some samples already, such as that of their prompts: their
+    group is there, in ``test`` if any of it is, else in ``validation`` if any is, else in ``train``, whatever
+    the numbers; the numbers are filled up from the other groups.
     """
 
     name: ClassVar[str] = "split_apart"
@@ -34,6 +38,7 @@ class SplitApart(Reduction):
     test: int = 24_000
     largest_share: float = 0.05
     seed: int = 0
+    given: str = ""
 
     def __post_init__(self) -> None:
         if min(self.validation, self.test) < 0 or not 0 <= self.largest_share <= 0.5 or not self.by:
@@ -44,7 +49,7 @@ class SplitApart(Reduction):
 
     @property
     def reads(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.by
+        return (*self.by, self.given) if self.given else self.by
 
     def reduce(self, rows: pa.Table, scratch: str) -> pa.Table:
         ids = np.array(rows["sample_id"].to_pylist(), "S24")
@@ -54,10 +59,11 @@ class SplitApart(Reduction):
         sizes = np.diff(starts, append=len(ids))
         keys = [hashlib.sha256(b"%d:%s" % (self.seed, ids[order[start]])).digest() for start in starts]
         wanted = [min(n, int(self.largest_share * len(ids))) for n in (self.validation, self.test)]
-        side_of = np.full(len(starts), "train", "U10")
-        ranked = sorted(range(len(starts)), key=keys.__getitem__)
+        side_of = self._given(rows, group, len(starts))
+        ranked = sorted(np.flatnonzero(side_of == ""), key=keys.__getitem__)
         for name, number in zip(("validation", "test"), wanted, strict=True):
             left = []
+            number -= int(sizes[side_of == name].sum())
             for at in ranked:
                 if sizes[at] <= number:
                     side_of[at] = name
@@ -65,9 +71,19 @@ class SplitApart(Reduction):
                 else:
                     left.append(at)
             ranked = left
+        side_of[side_of == ""] = "train"
         split = np.empty(len(ids), "U10")
         split[order] = np.repeat(side_of, sizes)
         return pa.table({"split": pa.array(split.tolist(), pa.string())})
+
+    def _given(self, rows: pa.Table, group: np.ndarray, count: int) -> np.ndarray:
+        """The side of each of ``count`` groups that has one already, else ""."""
+        side_of = np.full(count, "", "U10")
+        if self.given:
+            told = rows[self.given].fill_null("").to_numpy()
+            for name in ("train", "validation", "test"):  # the last to write is the strictest
+                side_of[group[told == name]] = name
+        return side_of
 
 
 def _groups(columns: list[Any], count: int) -> np.ndarray:

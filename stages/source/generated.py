@@ -6,9 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,18 +14,16 @@ import pyarrow as pa
 from PIL import Image
 
 from stages.generate.batches import Made, Maker, Order, ahead
-from stages.generate.capture import Capture
+from stages.generate.capture import Capture, vae_facts
 from stages.generate.noise import image_seed
 from stages.generate.pipelines import DTYPES, Call, check, opened
 from stages.generate.schedulers import Scheduler
+from stages.pinned import exact_revision, is_exact
 from stages.source.meta import meta_json
-from stages.source.paths import listing
 from stages.source.prompts import PromptFile, Prompts, checked, prompt_id
 from stages.stage import Source
-from store.digest import file_sha256, fingerprint, settings
+from store.digest import FILES, fingerprint, settings
 from store.errors import MashbillError, UsageError
-from store.location import Location
-from store.shipped import shipped
 from store.sources import RawSample
 from store.store import Store
 
@@ -57,10 +53,12 @@ class Generated(Source):
     an image that is all black as ``black_image``, one with NaN in it as ``not_finite``.
 
     None, 0 and "" leave a setting to the pipeline. ``dtype`` is that of the weights. A sample is named
-    by its prompt, its number and all that makes the image; a model in a folder counts by its files.
+    by its prompt, its number and all that makes the image; a model in a folder counts by its files, and
+    ``generator`` in ``meta`` names its class and their hash.
     """
 
     kind: ClassVar[str] = "generated"
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"),)
     model: str = ""
     revision: str = "main"
     prompts: Prompts = PromptFile()
@@ -106,7 +104,7 @@ class Generated(Source):
                 "pipeline's own size; pipelines ignore one alone"
             )
         rest = {"capture": settings(self.capture), "images_per_prompt": self.images_per_prompt}
-        identity = {"kind": self.kind, "model": self.model, "made_by": self._made_by(), **rest}
+        identity = {"kind": self.kind, "made_by": self._made_by(), **rest}
         return identity | {"prompts": self.prompts.identity()}
 
     def plan(self) -> Iterator[pa.Table]:
@@ -154,13 +152,33 @@ class Generated(Source):
             self.max_sequence_length,
         )
 
+    @property
+    def _exact(self) -> str:
+        """The commit, or the hash of the model's files; a build has looked it up already.
+
+        Raises:
+            UsageError: no model is named.
+            MashbillError: it is not there.
+        """
+        if not self.model:
+            raise UsageError(
+                "source.model is empty: give the hub id of a text-to-image pipeline, or its folder"
+            )
+        if is_exact(self.revision):
+            return self.revision
+        return exact_revision(self.model, self.revision, "source.model")
+
+    @property
+    def _by_id(self) -> bool:
+        return not self._exact.startswith(FILES)
+
     def _seed(self, row: dict[str, Any]) -> int:
         return image_seed(self.seed, row["prompt"], row["index"])
 
     def _made_by(self) -> dict[str, Any]:
         """All that makes an image of a prompt and a number: two sources that differ here have other ids."""
         return {
-            "model": _named(self.model, self.revision),
+            "model": [self.model if self._by_id else "", self._exact],
             "call": settings(self._call),
             "dtype": self.dtype,
             "scheduler": settings(self.scheduler),
@@ -172,13 +190,14 @@ class Generated(Source):
         """What ``meta`` says of every image of this source."""
         return {
             "synthetic": True,
-            "generator": self.model,
-            "revision": self.revision,
+            "generator": self.model if self._by_id else f"{type(pipeline).__name__}@{self._exact}",
+            "revision": self._exact,
             "pipeline": type(pipeline).__name__,
             "scheduler": type(pipeline.scheduler).__name__,
             "negative_prompt": self.negative_prompt or None,
             "dtype": self.dtype,
             **self._call.made_with(type(pipeline)),
+            **({"vae": vae_facts(pipeline)} if self.capture.anything else {}),
         }
 
     def _refused(self, row: dict[str, Any]) -> RawSample:
@@ -217,25 +236,3 @@ def _encoded(pixels_HWC: np.ndarray[Any, Any], image_format: str) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(pixels_HWC).save(sink, image_format, **SAVED[image_format])
     return sink.getvalue()
-
-
-def _named(model: str, revision: str) -> dict[str, str]:
-    """What tells a model from others, wherever it lies: a hub id and revision, or the files of a folder.
-
-    Raises:
-        UsageError: no model is named.
-    """
-    if not model:
-        raise UsageError("source.model is empty: give the hub id of a text-to-image pipeline, or its folder")
-    folder = Path(shipped(model))
-    if not folder.is_dir():
-        return {"id": model, "revision": revision}
-    files = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-    names = sorted(name for name in files if not name.endswith(".md") and not name.startswith("."))
-    return {"files": _files_sha256(str(folder), tuple(names), listing(folder, names))}
-
-
-@lru_cache(maxsize=8)
-def _files_sha256(folder: str, names: tuple[str, ...], state: str) -> str:
-    """SHA-256 of a folder's files, read again only when their ``state`` (sizes, times) has changed."""
-    return fingerprint([[name, file_sha256(Location.of(f"{folder}/{name}"))] for name in names])

@@ -10,15 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from stages.image.inherited import INHERITED
+from stages.source.kept import inherited, kept_samples, portions
 from stages.source.prompts import asked_of
 from stages.stage import Source
 from store.errors import UsageError
 from store.sources import RawSample
 from store.store import Store, open_store
-from store.versions import Version, find_version
+from store.versions import find_version
 
 
 @dataclass(frozen=True)
@@ -78,16 +77,17 @@ class Mixture(Source):
     def plan(self) -> Iterator[pa.Table]:
         store = open_store(self.store)
         versions = [find_version(store, part.dataset) for part in self.parts]
-        kept = [_kept(version) for version in versions]
+        kept = [kept_samples(version) for version in versions]
         for part, version, rows, reasons in zip(self.parts, versions, kept, self._reasons(kept), strict=True):
-            source = store.source(version.manifest()["source"]["fingerprint"])
-            tars = {shard.index: source.tar(shard).url for shard in source.shards()}
             told = rows.append_column("reason", pa.array(reasons.tolist(), pa.string()))
-            for shard in sorted(set(told["shard"].to_pylist())):
-                here = told.filter(pc.equal(told["shard"], shard))
-                yield here.append_column("part", pa.array([part.name] * len(here))).append_column(
-                    "tar", pa.array([tars[shard]] * len(here))
-                )
+            told = told.append_column("part", pa.array([part.name] * len(told), pa.string()))
+            yield from portions(store, version, told)
+
+    def decided(self) -> list[dict[str, Any]]:
+        """What people decided of the parts, as their manifests say."""
+        store = open_store(self.store)
+        manifests = [find_version(store, part.dataset).manifest() for part in self.parts]
+        return [entry for manifest in manifests for entry in manifest.get("decisions", [])]
 
     def _reasons(self, kept: list[pa.Table]) -> list[np.ndarray]:
         """For each part and sample why it is left out, "" where it is drawn."""
@@ -122,8 +122,7 @@ class Mixture(Source):
     def read(self, portion: pa.Table, scratch: str) -> Iterator[RawSample]:
         for row in portion.to_pylist():
             reason = row["reason"] or None
-            said = {name: row[name] for name in INHERITED.names if row.get(name) is not None}
-            fields = {"part": row["part"], "inherited": said} | asked_of(row.get("meta"))
+            fields = {"part": row["part"], "inherited": inherited(row)} | asked_of(row.get("meta"))
             yield RawSample(
                 f"{row['part']}:{row['sample_id']}",
                 row["sample_id"],
@@ -134,23 +133,6 @@ class Mixture(Source):
                 error=reason,
                 place=None if reason else (row["image_offset"], row["image_size"]),
             )
-
-
-def _kept(version: Version) -> pa.Table:
-    """Kept samples: id, url, words, what is inherited, and the places of their images."""
-    there = set(version.table.names())
-    if "sha256" not in there:
-        raise UsageError(
-            f"source.parts: {version.dataset}@{version.version} has no images: a mixture is of images, and "
-            "prompts are read by a source of kind generated"
-        )
-    wanted = dict.fromkeys(("sample_id", "url", "caption_original", "meta", *INHERITED.names))
-    alive = pc.is_null(version.reasons())
-    rows = version.samples([name for name in wanted if name in there]).filter(alive)
-    places = version.table.places(["shard", "image_offset", "image_size"]).filter(alive)
-    for name in places.column_names:
-        rows = rows.append_column(name, places[name])
-    return rows
 
 
 def _drawn(

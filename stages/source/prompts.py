@@ -161,9 +161,9 @@ class PromptDataset(Prompts):
     """Captions of the kept samples of a dataset version, in order of ``sample_id``.
 
     ``dataset`` is ``NAME`` or ``NAME@VERSION``; without a version the newest there is when the build
-    begins. ``captions``: ``first``, or ``all`` that a sample has in its column ``captions``; where there
-    is no such column, its ``caption``. ``meta`` of an image says which sample it was (``parent``), and
-    what that was asked to show (``asked``).
+    begins. ``captions``: ``first``, or ``all`` that a sample has in its column ``captions``; where it has
+    none, its ``caption``. ``meta`` of an image says which sample it was (``parent``), in
+    which split that is (``parent_split``), and what it was asked to show (``asked``).
     ``store``: where the dataset lies; empty: in the store that is built into.
     """
 
@@ -193,13 +193,14 @@ class PromptDataset(Prompts):
 
     def read(self) -> Iterator[Prompt]:
         version = find_version(open_store(self.store), self.dataset)
-        column = "captions" if "captions" in version.table.names() else "caption"
-        rows = version.samples(["sample_id", column, "meta"]).filter(pc.is_null(version.reasons()))
+        several = ["captions"] if "captions" in version.table.names() else []
+        rows = version.samples(["sample_id", "caption", *several, "split", "meta"])
+        rows = rows.filter(pc.is_null(version.reasons()))
         for batch in rows.to_batches(max_chunksize=1000):
             for row in batch.to_pylist():
-                texts = row[column] if column == "captions" else [row[column]]
-                fields = {"parent": row["sample_id"]} | asked_of(row["meta"])
-                for text in (texts or [None])[: 1 if self.captions == "first" else None]:
+                texts = row.get("captions") or [row["caption"]]
+                fields = {"parent": row["sample_id"], "parent_split": row["split"]} | asked_of(row["meta"])
+                for text in texts[: 1 if self.captions == "first" else None]:
                     yield Prompt(text or "", fields)
 
 

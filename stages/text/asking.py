@@ -12,6 +12,8 @@ from stages.text.caption_unwrap import unwrap
 from stages.text.chat import Answering, Ask, seed_of
 from store.errors import UsageError
 
+BAD_REQUEST = "bad_request"
+"""The fault of an ask that the server cannot read: it is not asked again."""
 AGAIN_TEMPERATURE = 0.7
 """Of a further try where the first was colder: the likeliest words have failed already."""
 
@@ -91,17 +93,19 @@ def ask_until_good(answer: Answering, wanted: Sequence[Wanted], guard: Guard, se
         answers = answer([wanted[i].ask(seed, tried) for i in waiting])
         for i, found in zip(waiting, answers, strict=True):
             text = unwrap(found.text)
-            wrong = "refusal" if found.end == "filtered" else _fault(text, wanted[i], found.end, guard)
+            wrong = _fault(text, wanted[i], found.end, guard)
             got[i].text, got[i].fault = (None, wrong) if wrong else (text, None)
             got[i].requests += 1
             got[i].prompt_tokens += found.prompt_tokens
             got[i].completion_tokens += found.completion_tokens
-        waiting = [i for i in waiting if got[i].fault]
+        waiting = [i for i in waiting if got[i].fault not in (None, BAD_REQUEST)]
     return got
 
 
 def _fault(text: str, wanted: Wanted, end: str, guard: Guard) -> str | None:
     """What was filled in may be said again, but not all of the message and nothing else."""
+    if end in ("filtered", "bad"):
+        return "refusal" if end == "filtered" else BAD_REQUEST
     if text and text.casefold() == " ".join(wanted.text.split()).casefold():
         return "echo"
     return fault(text, wanted.style.prompt, end == "length", guard.language)

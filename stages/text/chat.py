@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from store.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -30,12 +32,13 @@ class Ask:
 class Answer:
     """What came back.
 
-    ``end``: "stop" (it came to its own end), "length" (cut at ``max_tokens``) or "filtered" (the server
-    refused to give it). Tokens are counted as the model or the server counts them.
+    ``end``: "stop" (it came to its own end), "length" (cut at ``max_tokens``), "filtered" (the server refused
+    to give it) or "bad" (the server cannot read this ask, such as an image that is too large). Tokens are
+    counted as the model or the server counts them.
     """
 
     text: str
-    end: Literal["stop", "length", "filtered"]
+    end: Literal["stop", "length", "filtered", "bad"]
     prompt_tokens: int
     completion_tokens: int
 
@@ -50,6 +53,11 @@ class Chat(ABC):
     kind: ClassVar[str]
     version: ClassVar[int] = 1
 
+    @property
+    @abstractmethod
+    def asks_at_once(self) -> int:
+        """Asks that it can use together; it changes no answer."""
+
     @abstractmethod
     def open(self, images: bool) -> Answering:
         """Load what is needed. ``images``: whether the asks bring one (all or none of them)."""
@@ -59,3 +67,20 @@ def seed_of(*parts: object) -> int:
     """31 bits from whatever names one ask: the same parts give the same seed on any machine."""
     digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def check_image_px(image_px: int) -> None:
+    """Raises ``UsageError`` for a side in which no model sees anything."""
+    if image_px < 16:
+        raise UsageError(f"chat.image_px={image_px}: expected 16 or more")
+
+
+def within(image: Any, most_px: int) -> Any:
+    """A ``PIL.Image`` scaled so that its long side has at most so many pixels."""
+    from PIL import Image
+
+    scale = most_px / max(image.size)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)

@@ -12,15 +12,18 @@ import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from stages.text.chat import Answer, Answering, Ask, Chat
-from store.errors import MashbillError, UsageError
+from stages.text.chat import Answer, Answering, Ask, Chat, check_image_px, within
+from store.errors import FinalError, MashbillError, UsageError
 
 FILTERED = ("content_filter", "content_policy", "ResponsibleAIPolicyViolation")
 """Words of servers that answer 400 to what they will not look at or write."""
+BAD = (400, 413, 415, 422)
+"""Statuses of a request that cannot be read, such as one whose image is too large."""
+HOPELESS = (401, 403, 404)
 JPEG_QUALITY = 90
 
 
@@ -35,13 +38,16 @@ class Endpoint(Chat):
     broken connection, 408, 409, 429, 5xx or an answer that is none is sent up to ``retries`` times more,
     after what ``Retry-After`` says (up to two minutes) or 0.5 to 8 s, doubling.
 
+    401, 403 and 404 end the build. 400, 413, 415 and 422 are of that request alone (``Answer.end`` is "bad"),
+    unless the server says so to a small one of the same kind as well: then they end the build too.
+
     ``tokens_field`` is how the server calls the limit of an answer: OpenAI's newer models want
     "max_completion_tokens". Servers draw by our seeds as well as they can; few promise the same words twice.
 
     ``prompt_usd`` and ``completion_usd`` are prices of a million tokens, for ``cost_usd`` alone.
 
     The url is no part of the result's name, as a server may move: another model behind the same ``model``
-    wants another ``revision``, which is for the record only.
+    wants another ``revision``.
     """
 
     kind: ClassVar[str] = "endpoint"
@@ -65,11 +71,17 @@ class Endpoint(Chat):
                 "chat.url has a user, a password or a query in it, where keys hide: expected only "
                 "https://host/v1. Put the key into the environment and name it in chat.key_variable."
             )
-        for name, least in (("image_px", 16), ("concurrency", 1), ("per_minute", 0), ("retries", 0)):
+        check_image_px(self.image_px)
+        for name, least in (("concurrency", 1), ("per_minute", 0), ("retries", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"chat.{name}={getattr(self, name)}: expected {least} or more")
         if not self.timeout_s > 0:
             raise UsageError(f"chat.timeout_s={self.timeout_s}: expected seconds, over 0")
+
+    @property
+    def asks_at_once(self) -> int:
+        """Twice what is in flight, so that fewer wait for a batch's last."""
+        return 2 * self.concurrency
 
     def cost_usd(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Of so many tokens at the prices given, in US dollars."""
@@ -105,6 +117,7 @@ class _Server:
 
         self._chat = chat
         self._pace = _Pace(chat.per_minute)
+        self._understood, self._told, self._trying = False, False, threading.Lock()
         self._threads = ThreadPoolExecutor(chat.concurrency, thread_name_prefix="chat")
         self._client = openai.OpenAI(
             base_url=chat.url,
@@ -144,10 +157,11 @@ class _Server:
             try:
                 raw = self._client.chat.completions.with_raw_response.create(**body)
             except openai.APIError as error:
-                return self._failed(error)
+                return self._failed(error, ask)
             said = str(raw.text)
             answer = _read(said)
             if answer is not None:
+                self._understood = True
                 return answer
             if tried < self._chat.retries:
                 time.sleep(min(0.5 * 2**tried, 8.0))
@@ -156,19 +170,18 @@ class _Server:
     def _body(self, ask: Ask) -> dict[str, Any]:
         content: Any = ask.text
         if ask.image is not None:
-            image = {"type": "image_url", "image_url": {"url": _data_url(ask.image, self._chat.image_px)}}
+            image = {
+                "type": "image_url",
+                "image_url": {"url": _data_url(within(ask.image, self._chat.image_px))},
+            }
             content = [image, {"type": "text", "text": ask.text}]
         body = {"temperature": ask.temperature, "top_p": ask.top_p, "seed": ask.seed}
         limit = {self._chat.tokens_field: ask.max_tokens}
-        return {
-            "model": self._chat.model,
-            "messages": [{"role": "user", "content": content}],
-            **body,
-            **limit,
-        }
+        messages = [{"role": "user", "content": content}]
+        return {"model": self._chat.model, "messages": messages, **body, **limit}
 
-    def _failed(self, error: Any) -> Answer:
-        """A filtered answer where the server would not look; else the error, in words, without the key."""
+    def _failed(self, error: Any, ask: Ask) -> Answer:
+        """What the server would not look at or cannot read; else the error, in words, without the key."""
         import openai
 
         status = getattr(error, "status_code", None)
@@ -182,14 +195,51 @@ class _Server:
             what = f"cannot be reached ({type(cause).__name__}: {self._shown(str(cause))})"
         else:
             what = f"answered with status {status}: {self._shown(body)}"
-        raise self._error(UsageError if status in (401, 403, 404) else MashbillError, what) from None
+        if status in BAD and self._understands(ask, what):
+            return Answer("", "bad", 0, 0)
+        if status == 404:
+            what += self._models()
+        if status in BAD:
+            what += ", and refuses a small request as well"
+        raise self._error(FinalError if status in (*BAD, *HOPELESS) else MashbillError, what) from None
+
+    def _understands(self, ask: Ask, what: str) -> bool:
+        """Whether a small ask of this kind is answered: then what the server cannot read is that one ask."""
+        import openai
+        from PIL import Image
+
+        with self._trying:
+            if not self._understood:
+                image = None if ask.image is None else Image.new("RGB", (64, 64), (128, 128, 128))
+                small = replace(ask, text="Say yes.", image=image)
+                try:
+                    self._client.chat.completions.with_raw_response.create(**self._body(small))
+                except openai.APIError as error:
+                    if getattr(error, "status_code", None) in BAD:
+                        return False
+                    raise self._error(MashbillError, what) from None
+                self._understood = True
+            if not self._told:
+                print(f"chat: {self._chat.url} {what}; such rows keep their words", file=sys.stderr)
+                self._told = True
+        return True
+
+    def _models(self) -> str:
+        """Which models the server has, as far as it says."""
+        import openai
+
+        try:
+            names = [model.id for model in self._client.with_options(max_retries=0).models.list()]
+        except (openai.APIError, ValueError, TypeError, AttributeError):
+            return ", nor does it say which models it has"
+        return f"; it has: {', '.join(names[:20]) or 'none'}"
 
     def _error(self, kind: type[MashbillError], what: str) -> MashbillError:
+        again = f" It was tried again up to {self._chat.retries} times." if kind is MashbillError else ""
+        key = self._chat.key_variable or "(no variable named)"
         return kind(
-            f"chat.url={self._chat.url} with model {self._chat.model!r} {what}. It was tried again up to "
-            f"{self._chat.retries} times where that could help. See that the server is up, that it has this "
-            f"model and that the key in {self._chat.key_variable or '(no variable named)'} is valid; then "
-            "run the same command again."
+            f"chat.url={self._chat.url} with model {self._chat.model!r} {what}.{again} See that the server "
+            f"is up, has this model and takes the key in {key}; then run the same command again."
         )
 
     def _shown(self, text: str) -> str:
@@ -224,13 +274,7 @@ def _read(said: str) -> Answer | None:
     return Answer(text, "length" if end == "length" else "stop", *counts)
 
 
-def _data_url(image: Any, most_px: int) -> str:
-    from PIL import Image
-
-    scale = most_px / max(image.size)
-    if scale < 1:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
+def _data_url(image: Any) -> str:
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=JPEG_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"

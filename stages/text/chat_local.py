@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from stages import pretrained
-from stages.text.chat import Answer, Answering, Ask, Chat
+from stages.text.chat import Answer, Answering, Ask, Chat, check_image_px, within
 from store.errors import UsageError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -26,20 +26,29 @@ class Local(Chat):
     An answer depends on its own ask alone, but for float noise: rows of a batch are padded on the left, and
     each draws its tokens by its own seed (``Draw``). Noise can still turn a token where two are as likely as
     makes no difference: narrow dtypes show that sooner. ``batch_size`` therefore is no part of the result's
-    name; a batch that the GPU's memory does not hold is halved, from there on.
+    name; a batch that the GPU's memory does not hold is halved, from there on. Images are scaled down to
+    ``image_px`` on their long side before the model's own processor has them: some make a token of every
+    784 pixels.
     """
 
     kind: ClassVar[str] = "local"
+    models: ClassVar[tuple[tuple[str, str], ...]] = (("model", "revision"),)
     model: str = ""
     revision: str = "main"
     dtype: str = "auto"
+    image_px: int = 1024
     batch_size: int = field(default=16, compare=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise UsageError(f"chat.dtype={self.dtype!r}: expected one of {', '.join(DTYPES)}")
+        check_image_px(self.image_px)
         if self.batch_size < 1:
             raise UsageError(f"chat.batch_size={self.batch_size}: expected 1 or more")
+
+    @property
+    def asks_at_once(self) -> int:
+        return self.batch_size
 
     def open(self, images: bool) -> Answering:
         import torch
@@ -53,10 +62,11 @@ class Local(Chat):
         reads, answers = (
             (AutoProcessor, AutoModelForImageTextToText) if images else (AutoTokenizer, AutoModelForCausalLM)
         )
-        device = pretrained.device()
-        dtype: Any = torch.float32 if device == "cpu" else self.dtype
+        dtype: Any = torch.float32 if pretrained.device() == "cpu" else self.dtype
         processor = pretrained.load(reads, self.model, self.revision, "chat.model")
-        network = pretrained.load(answers, self.model, self.revision, "chat.model", dtype=dtype)
+        if getattr(processor, "image_processor", None) is not None:
+            look = pretrained.load_image_processor(self.model, self.revision, "chat.model")
+            processor.image_processor = look
         tokenizer = getattr(processor, "tokenizer", processor)
         if not (getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)):
             raise UsageError(
@@ -66,7 +76,8 @@ class Local(Chat):
         tokenizer.padding_side = "left"  # answers begin where prompts end
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
-        return _Open(processor, tokenizer, _plain(network.to(device).eval()), self.batch_size)
+        network = pretrained.load_network(answers, self.model, self.revision, "chat.model", dtype=dtype)
+        return _Open(processor, tokenizer, _plain(network), self.image_px, self.batch_size)
 
 
 def _plain(network: Any) -> Any:
@@ -86,6 +97,7 @@ class _Open:
     processor: Any
     tokenizer: Any
     network: Any
+    image_px: int
     batch_size: int
 
     def __call__(self, asks: Sequence[Ask]) -> list[Answer]:
@@ -135,7 +147,10 @@ class _Open:
             return self.tokenizer.apply_chat_template(chats, padding=True, **shared)
         chats = []
         for ask, text in zip(asks, texts, strict=True):
-            parts = [{"type": "image", "image": ask.image}, {"type": "text", "text": text}]
+            parts = [
+                {"type": "image", "image": within(ask.image, self.image_px)},
+                {"type": "text", "text": text},
+            ]
             chats.append([{"role": "user", "content": parts}])
         return self.processor.apply_chat_template(chats, processor_kwargs={"padding": True}, **shared)
 

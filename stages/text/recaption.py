@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from stages.stage import Batch, MapStage, View
 from stages.text.asking import Got, Guard, Style, Wanted, ask_until_good
 from stages.text.chat import Chat
 from stages.text.chat_local import Local
+from stages.text.limit import Limit
 from store.errors import UsageError
 
 LONG = Style(
@@ -36,9 +37,13 @@ class Recaption(MapStage):
     ``caption`` is the first good one in the order of ``styles``. An answer that the guard finds faulty is
     asked for again, by another seed and at a temperature of 0.7 at least; where no style comes to a good
     one the old caption stays and ``recaption_reason`` says why (of the first style: empty, refusal, echo,
-    language, loop, truncated). ``captions`` are all good ones in order, with the old one behind them if
-    ``keep_original``, or the old one alone where it stays. All are null where there is no image. A server
-    or model that gives no answer at all is no reason but an error: the shard fails and is tried again.
+    language, loop, truncated, or bad_request where the server cannot read it). ``recaption_faults`` are the
+    styles that came to none, with their reasons: "short: loop"; null where all did. ``captions`` are all
+    good ones in order, with the old one behind them if ``keep_original``, or the old one alone where it
+    stays. All are null where there is no image. A server or model that gives no answer at all is no reason
+    but an error: the shard fails and is tried again.
+
+    ``limits`` are of students: the report says which share of the captions each would not read whole.
 
     ``caption_before`` is the caption that was there. ``recaption_requests``, ``caption_prompt_tokens`` and
     ``caption_completion_tokens`` are of all styles and tries of the sample. Cost: one answer per style,
@@ -46,7 +51,7 @@ class Recaption(MapStage):
     """
 
     name: ClassVar[str] = "recaption"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("sample_id", "caption", *CROP)
     view: ClassVar[View] = View.FULL
     writes: ClassVar[pa.Schema] = pa.schema(
@@ -55,6 +60,7 @@ class Recaption(MapStage):
             ("captions", pa.list_(pa.string())),
             ("caption_before", pa.string()),
             ("recaption_reason", pa.string()),
+            ("recaption_faults", pa.string()),
             ("recaption_requests", pa.int32()),
             ("caption_prompt_tokens", pa.int32()),
             ("caption_completion_tokens", pa.int32()),
@@ -65,11 +71,16 @@ class Recaption(MapStage):
     guard: Guard = Guard()
     keep_original: bool = False
     seed: int = 0
+    limits: tuple[Limit, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         names = [style.name for style in self.styles]
         if not names or len(set(names)) < len(names):
             raise UsageError(f"recaption.styles={names}: expected one or more, each name once")
+
+    @property
+    def rows_at_once(self) -> int:  # type: ignore[override]
+        return self.chat.asks_at_once
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         answer = self.chat.open(images=True)
@@ -99,9 +110,12 @@ class Recaption(MapStage):
             return [None] * len(self.writes)
         good = [item.text for item in got if item.text is not None]
         kept = [old] if old and (self.keep_original or not good) and old not in good else []
+        pairs = zip(self.styles, got, strict=True)
+        faults = ", ".join(f"{style.name}: {item.fault}" for style, item in pairs if item.fault) or None
+        reason = None if good else got[0].fault
         counts = [
             sum(item.requests for item in got),
             sum(item.prompt_tokens for item in got),
             sum(item.completion_tokens for item in got),
         ]
-        return [good[0] if good else old, [*good, *kept], old, None if good else got[0].fault, *counts]
+        return [good[0] if good else old, [*good, *kept], old, reason, faults, *counts]

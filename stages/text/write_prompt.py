@@ -34,8 +34,8 @@ class WritePrompt(MapStage):
     In the style's prompt ``{asked}`` is "light: dusk, count: two", ``{values}`` is "dusk, two" and
     ``{caption}`` the words there are, such as a grammar's. An answer that the guard finds faulty is asked
     for again; then those words stay, and ``write_prompt_reason`` says why (empty, refusal, echo, language,
-    loop, truncated, or nothing_asked where ``meta`` has no such object). Counts are of all tries, 0 where
-    nothing was asked.
+    loop, truncated, bad_request, or nothing_asked where ``meta`` has no such object). Counts are of all
+    tries, 0 where nothing was asked.
     """
 
     name: ClassVar[str] = "write_prompt"
@@ -61,6 +61,10 @@ class WritePrompt(MapStage):
                 f"write_prompt.style.prompt={self.style.prompt!r} asks for the same each time: it must hold "
                 f"one of {', '.join(HOLDERS)}"
             )
+
+    @property
+    def rows_at_once(self) -> int:  # type: ignore[override]
+        return self.chat.asks_at_once
 
     def open(self) -> Callable[[Batch], dict[str, Sequence[Any]]]:
         answer = self.chat.open(images=False)

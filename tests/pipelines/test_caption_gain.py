@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.caption_gain import Limit, caption_gain
+from pipelines.caption_gain import caption_gain, gain_of
 from pipelines.report import _templates
 from stages.text.chat_endpoint import Endpoint
+from stages.text.limit import Limit
+from stages.text.recaption import Recaption
 
 OLD = ["IMG &amp; 1234", None, "red red car", "a dog", "dropped", "no image"]
 NEW = ["A red star left of a blue ring.", "New words.", "Two red cars.", "a dog", "Paid for.", None]
@@ -24,6 +26,9 @@ COLUMNS: dict[str, list[Any]] = {
     "caption_completion_tokens": [7, 3, 8, 60, 2, None],
     "clip_similarity_before": [0.1, None, 0.2, 0.3, 0.9, None],
     "clip_similarity": [0.4, 0.5, 0.3, 0.3, 0.1, None],
+    "clip_cut_before": [False, None, False, False, True, None],
+    "clip_cut": [True, False, False, False, False, None],
+    "recaption_faults": ["short: loop", None, None, "long: loop, short: loop", "long: empty", None],
 }
 TYPES = {"kept": pa.bool_(), "caption_before": pa.string(), "caption": pa.string()}
 LIMIT = Limit("tiny CLIP", "tinyworld/models/clip", 11)
@@ -51,6 +56,8 @@ def test_known_numbers() -> None:
     assert found["better"] == pytest.approx(2 / 3)
     assert found["error"] == pytest.approx(0.0881917)
     assert gain["cost"] == {"requests": 8, "prompt_tokens": 80, "completion_tokens": 80, "usd": 240.0}
+    assert gain["cut"] == {"before": 0.0, "after": pytest.approx(1 / 3)}
+    assert gain["faults"] == {"long: loop": 1, "short: loop": 2}
     lengths = gain["lengths"][0]
     assert (lengths["name"], lengths["tokens"]) == ("tiny CLIP", 11)
     assert lengths["after"]["median"] == 7  # two, red, car, s, the point and both ends
@@ -84,3 +91,20 @@ def test_its_section_of_the_page(rows: int) -> None:
     assert "New captions" in shown
     assert ("CLIP similarity gained" in shown) is (rows > 0)
     assert ("tiny CLIP" in shown) is (rows > 0)
+
+
+def test_a_recipe_brings_its_students_and_prices() -> None:
+    priced = Recaption(Endpoint(prompt_usd=1e6), limits=(LIMIT,))
+    gain = gain_of((priced,), table())
+    assert gain is not None
+    assert gain["cost"]["usd"] == 80.0
+    assert [(one["name"], one["before"]["over"]) for one in gain["lengths"]] == [("tiny CLIP", 0.0)]
+    parts = "{% import 'report_parts.html' as parts %}{% include 'report_captions.html' %}"
+    page = _templates().from_string(parts).render(gain=gain)
+    assert "80.00 US dollars" in page
+    assert "tiny CLIP" in page
+    assert "short: loop" in page
+    free = gain_of((Recaption(Endpoint()),), table())
+    assert free is not None
+    assert (free["cost"]["usd"], free["lengths"]) == (None, [])
+    assert gain_of((), table()) is None

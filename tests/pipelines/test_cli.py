@@ -179,7 +179,7 @@ def test_a_recipe_of_ones_own_with_a_stage_of_ones_own(
         ("a_dict", "returned dict, expected a Dataset"),
         ("absent", "no function 'absent'"),
         ("constant", "no function 'constant'"),
-        ("blind", "reads 'width', which nothing before it writes"),
+        ("blind", "split reads 'sha256', which nothing before it writes"),
         ("twice", "two stages are named content_hash"),
     ],
 )

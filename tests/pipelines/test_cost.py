@@ -205,7 +205,7 @@ def test_another_version_or_scorer_is_another_cost() -> None:
     assert key_of(Newer()).endswith("Newer 2")
     assert UNITS.of(Crop()) is not None
     assert UNITS.of(Crop(scorer=Clip())) is None
-    assert key_of(Crop(scorer=Clip())).endswith("Crop 2 clip")
+    assert key_of(Crop(scorer=Clip())).endswith(f"Crop 2 clip {Clip().model}")
     filled = Sets(images=("coco",))
     assert key_of(filled).removeprefix(key_of(Sets())) == " images"
 

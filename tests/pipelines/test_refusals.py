@@ -18,6 +18,7 @@ from pipelines.recipes.l_orig import l_orig
 from stages.image.content_hash import ContentHash
 from stages.pack.pack import Pack
 from stages.select.readable import Readable
+from stages.select.split import Split
 from stages.source.folder import Folder
 from stages.stage import Reduction, SelectStage
 from store.errors import MashbillError, UsageError
@@ -102,7 +103,7 @@ def test_a_reduction_answers_every_row_in_the_declared_type(store: Store, base: 
 
 
 def test_recipes_that_cannot_be_right(store: Store, base: Dataset) -> None:
-    bare = tuple(stage for stage in base.columns if not isinstance(stage, ContentHash))
+    bare = tuple(stage for stage in base.columns if not isinstance(stage, ContentHash | Split))
     with pytest.raises(UsageError, match="no stage writes sha256"):
         run(store, replace(base, columns=bare))
     with pytest.raises(UsageError, match="two rules are named readable"):

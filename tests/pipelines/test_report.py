@@ -189,6 +189,8 @@ def manifest() -> dict[str, Any]:
         },
         "packs": {"512": {"splits": {"train": 2, "validation": 1}, "dropped": {}}},
         "packages": {"mashbill": "0.1.0"},
+        "decisions": [],
+        "captions": None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -162,7 +163,7 @@ def test_by_default_the_first_failed_shard_ends_the_build(
     line = world.line("early", "store", folder_source)
     done = cli(*line)
     assert done.code == 1
-    assert "stage fragile failed in shard 1" in done.message
+    assert re.search(r"stage fragile failed in shard \d", done.message)  # whichever worker comes first
     assert "ValueError: too many bytes" in done.message
     assert "--max-failed-shards 1" in done.message
     assert len(done.message.splitlines()) == 1

@@ -26,9 +26,10 @@ from safetensors.numpy import save_file
 
 import stages
 from pipelines.map_pass import Seen
+from pipelines.outranked import BY_PERSON
 from pipelines.settings import KINDS
 from stages.image.crop import Crop
-from stages.image.crop_scorers import KnownBoxes
+from stages.image.crop_scorers import CropScorer, KnownBoxes
 from stages.prompt.specification import Attribute, Specification, Value
 from stages.score.aesthetic import Aesthetic
 from stages.score.caption_quality import CaptionQuality
@@ -36,9 +37,13 @@ from stages.score.clip_similarity import ClipSimilarity
 from stages.select.nothing_found import NothingFound
 from stages.select.score_within import ScoreWithin
 from stages.source.asked import Asked
+from stages.source.curated import Curated
+from stages.source.datasets import HubDataset
 from stages.source.mixture import Mixture
 from stages.stage import Batch, MapStage, Reduction, SelectStage, Source, View
 from stages.text.asking import Style
+from stages.text.chat import Chat
+from stages.text.chat_endpoint import Endpoint
 from stages.text.chat_local import Local
 from stages.text.recaption import Recaption
 from stages.text.write_prompt import WritePrompt
@@ -67,8 +72,8 @@ EXAMPLES: dict[type, list[Any]] = {
     ScoreWithin: [ScoreWithin("sharpness", minimum=1.0, maximum=100.0, drop_unknown=True)],
 }
 """Settings to check where the default is not enough, or there is none."""
-MADE_IN_RECIPES = {Asked, Mixture}
-"""Sources of parts that no command line can write."""
+MADE_IN_RECIPES = {Asked, Curated, Mixture}
+"""Sources of parts that no command line can write, or that need a stage of their own in the recipe."""
 NOT_OURS = {
     "stages.source.img2dataset_launcher": "runs in the downloader's own environment",
 }
@@ -215,6 +220,15 @@ def test_a_stage_is_a_documented_frozen_value(cls: type) -> None:
     assert hash(example) == hash(pickle.loads(pickle.dumps(example)))
 
 
+def test_every_revision_belongs_to_a_model_that_a_build_makes_exact() -> None:
+    for base in (MapStage, Reduction, Source, CropScorer, Chat):
+        for cls in classes(base):
+            named = {field.name for field in dataclasses.fields(cls) if field.name.endswith("revision")}
+            declared = {field for pair in getattr(cls, "models", ()) for field in pair}
+            assert declared <= {field.name for field in dataclasses.fields(cls)}
+            assert named <= declared or cls in {Endpoint, HubDataset}, cls
+
+
 def test_names_are_unique() -> None:
     named = [cls.name for base in (MapStage, Reduction, SelectStage) for cls in classes(base)]  # type: ignore[attr-defined]
     names = [name for name in named if isinstance(name, str)]  # a rule may be named by its column
@@ -230,6 +244,16 @@ def test_every_source_can_be_chosen_and_says_when_nothing_is_there() -> None:
     for cls in KINDS[Source]:
         with pytest.raises(MashbillError, match=r"source\.(path|model)"):
             cls().identity()
+
+
+def test_who_writes_words_or_crops_is_tested_to_leave_those_of_people() -> None:
+    """By ``tests/pipelines/test_curated.py``, a recipe each; ``source_captions`` by its own tests."""
+    theirs = {name for columns in BY_PERSON.values() for name in columns}
+    writers = {stage.name for stage in examples(MapStage) if theirs & {*stage.writes.names}}
+    assert writers == {
+        "inherited", "clean_caption", "crop", "recaption", "source_captions", "write_prompt",
+    }  # fmt: skip
+    assert not any(theirs & {*stage.writes.names} for stage in examples(Reduction))
 
 
 @pytest.mark.parametrize("stage", examples(MapStage), ids=shown)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from stages.pretrained import device, in_batches, load
-from store.errors import MashbillError, UsageError
+from stages.pretrained import device, in_batches, load, load_image_processor, load_network
+from store.errors import FinalError, MashbillError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = "tinyworld/models/clip"
@@ -32,6 +33,15 @@ def test_a_shipped_name_a_folder_and_options() -> None:
     assert named.projection_dim == by_path.projection_dim == 128
     half = load(CLIPTextModel, "tinyworld/models/clip-text", "main", "x.model", dtype=torch.float16)
     assert half.dtype == torch.float16
+
+
+def test_pictures_are_prepared_with_pillow_whatever_is_installed(caplog: pytest.LogCaptureFixture) -> None:
+    from stages.text.chat_local import Local
+
+    assert load_image_processor(SHIPPED, "main", "x.model").backend == "pil"
+    chat: Any = Local("tinyworld/models/captioner").open(images=True)
+    assert chat.processor.image_processor.backend == "pil"
+    assert caplog.records == []
 
 
 def test_no_model_is_named() -> None:
@@ -178,6 +188,59 @@ def test_a_batch_too_large_is_halved_and_every_item_has_its_result(
     gpu = Gpu(fits)
     assert in_batches(gpu.run, range(count), batch_size, gpu.halved.append) == [i * 10 for i in range(count)]
     assert (gpu.batches, gpu.halved) == (batches, halved)
+
+
+def test_what_a_batch_held_is_gone_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive_when_freed: list[bool] = []
+
+    def run(items: Sequence[int]) -> Sequence[int]:
+        large = torch.zeros(8)
+        if len(items) > 1:
+            held.append(weakref.ref(large))
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return items
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive_when_freed.append(held[-1]() is not None))
+    assert in_batches(run, [1, 2, 3, 4], 4, lambda size: None) == [1, 2, 3, 4]
+    assert alive_when_freed == [False, False]
+
+
+class TooLarge:
+    """A model that no machine holds: what torch says is real."""
+
+    @staticmethod
+    def from_pretrained(model: str, revision: str, **options: Any) -> Any:
+        return torch.empty(2**50, dtype=torch.uint8)
+
+
+class TooLargeForTheGpu:
+    """Fits here, and says what torch says where a GPU is too small."""
+
+    dtype = torch.float16
+
+    @classmethod
+    def from_pretrained(cls, model: str, revision: str, **options: Any) -> Any:
+        return cls()
+
+    def eval(self) -> TooLargeForTheGpu:
+        return self
+
+    def to(self, device: str) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_a_model_that_memory_does_not_hold() -> None:
+    with pytest.raises(FinalError) as raised:
+        load_network(TooLarge, SHIPPED, "main", "x.model", dtype=torch.float32)
+    said = str(raised.value)
+    assert said.startswith(
+        f"x.model='{SHIPPED}' (dtype float32, device cpu): the memory of this machine does not"
+    )
+    assert "can't allocate memory" in said
+    assert "Use a narrower dtype" in said
+    with pytest.raises(FinalError, match=r"dtype float16, device \w+\): .*\(CUDA out of memory"):
+        load_network(TooLargeForTheGpu, SHIPPED, "main", "x.model")
 
 
 def test_not_even_one_fits() -> None:

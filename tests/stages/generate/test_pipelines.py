@@ -53,7 +53,7 @@ def test_what_a_class_does_not_take_is_refused(call: Call, kind: str, says: str)
 @pytest.mark.parametrize(
     ("call", "scheduler", "says"),
     [
-        (Call(width=60), OWN, r"width=60: the VAE of .* makes multiples of 8; such as 64"),
+        (Call(width=60), OWN, r"width=60: the VAE of .* so that sizes are multiples of 8; such as 64"),
         (Call(height=3), OWN, r"height=3: .* such as 8"),
         (Call(), Scheduler("Euler"), r"class_name=Euler: diffusers .* has no such scheduler"),
         (Call(), Scheduler("StableDiffusionPipeline"), "has no such scheduler"),
@@ -66,6 +66,15 @@ def test_wrong_settings_are_refused_ahead(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         check(str(random_models["unet"]), "main", call, scheduler)
+
+
+def test_a_transformer_takes_cells_together(random_models: dict[str, Path]) -> None:
+    """The small SD3 has patches of one cell."""
+    check(str(random_models["sd3"]), "main", Call(width=64, height=72), OWN)
+    model = str(random_models["pixart"])
+    check(model, "main", Call(width=64, height=48), OWN)
+    with pytest.raises(UsageError, match=r"height=72: .* 2 x 2 at once, .* multiples of 16; such as"):
+        check(model, "main", Call(width=64, height=72), OWN)
 
 
 def test_another_scheduler(random_models: dict[str, Path]) -> None:

@@ -16,6 +16,7 @@ MADE = {
     "guidance_scale": 4,
     "prompt_id": "0123",
     "parent": "abcd",
+    "parent_split": "test",
 }
 
 
@@ -34,6 +35,7 @@ def test_what_the_source_wrote_and_what_a_crawl_wrote() -> None:
         "generation_guidance": 4,
         "prompt_id": "0123",
         "prompt_parent": "abcd",
+        "prompt_split": "test",
     }
     assert set(crawled.values()) == set(nothing.values()) == {False, None}
     assert crawled["synthetic"] is False

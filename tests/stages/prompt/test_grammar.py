@@ -53,3 +53,16 @@ def test_articles_follow_the_next_word() -> None:
 )
 def test_the_first_choice_that_can_be_said(asked: dict[str, str], prompt: str) -> None:
     assert worded("[{n} owls|a(n) {size} owl|a(n) owl].", asked, {}) == prompt
+
+
+RIGHT = """
+a unicorn, an uninhabited island, a uniform, an umbrella, an unidentified object, a used car, a utensil,
+a European city, a UFO, a U-turn, a ukulele, a one-way street, an hourglass, an honest man, an heirloom,
+a house, a horse, an orange, an x-ray, an F1 car, an 80s photo, an 11th hour, a 12th night, an 8 ball,
+a 1 cent coin, an usher, an urn, an onion, an open door, an egg, a yellow hat
+"""
+
+
+@pytest.mark.parametrize("right", [" ".join(words.split()) for words in RIGHT.split(",")])
+def test_articles_go_by_sound(right: str) -> None:
+    assert worded("a(n) {x}", {"x": right.partition(" ")[2]}, {}) == right[:1].upper() + right[1:]

@@ -10,6 +10,7 @@ import pytest
 from stages.select.caption_length import CaptionLength
 from stages.select.keep_best import KeepBest
 from stages.select.min_side import MinSide
+from stages.select.no_prompt_copies import NoPromptCopies
 from stages.select.readable import Readable
 from stages.select.split import Split
 from stages.stage import Batch, SelectStage
@@ -94,3 +95,30 @@ def test_a_share_of_samples_goes_to_validation_and_stays_there() -> None:
     for share in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match="0 to 1"):
             Split(validation_share=share)
+
+
+def test_copies_of_a_prompt_that_is_gone_have_a_first_one_of_their_own() -> None:
+    def decide(ids: list[str], copy_of: list[str | None]) -> list[str | None]:
+        columns = {"sample_id": ids, "prompt_copy_of": copy_of}
+        rows = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        return list(NoPromptCopies().decide(rows).to_pylist())
+
+    copy = "prompt_copy"
+    assert decide(["a", "b", "c", "d"], [None, "a", "a", None]) == [None, copy, copy, None]
+    assert decide(["c", "b", "d"], ["a", "a", None]) == [copy, None, None]  # a rule dropped "a"
+    assert decide(["z", "b"], [None, "z"]) == [None, copy]  # the prompt itself stays, whatever its id
+    assert decide(["b"], ["a"]) == [None]
+    assert decide([], []) == []
+
+
+def test_exact_copies_are_in_one_split() -> None:
+    stage = Split(validation_share=0.5, by="sha256")
+    columns = {
+        "sample_id": [f"id{i}" for i in range(200)],
+        "sha256": [f"{i % 20}" for i in range(199)] + [None],
+    }
+    sides = stage.open()(Batch(200, columns))["split"]
+    assert all(len({*sides[i:199:20]}) == 1 for i in range(20))
+    assert len({*sides}) == 2
+    own = Split(validation_share=0.5).open()(Batch(1, {"sample_id": ["id199"]}))["split"]
+    assert sides[199:] == own

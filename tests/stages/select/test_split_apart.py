@@ -67,3 +67,29 @@ def test_another_seed_draws_other_sides() -> None:
 def test_impossible_settings(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="split_apart: by="):
         SplitApart(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_side_that_is_given_holds_for_the_group() -> None:
+    stage = SplitApart(by=("prompt_id",), validation=4, test=1, largest_share=0.5, given="prompt_split")
+    sides = split(
+        stage,
+        prompt_id=["a", "a", "b", "b", "c", "c", *[None] * 14],
+        prompt_split=[
+            "validation",
+            None,
+            "train",
+            "validation",
+            "train",
+            "test",
+            *["train"] * 4,
+            *[None] * 10,
+        ],
+    )
+    assert sides[:6] == ["validation"] * 4 + ["test"] * 2
+    assert sides[6:10] == ["train"] * 4
+    assert set(sides[10:]) == {"train"}  # the numbers are full already
+    more = split(stage, prompt_id=[None] * 20, prompt_split=["validation", "train"] + [None] * 18)
+    assert more[:2] == ["validation", "train"]
+    assert Counter(more) == {"train": 15, "validation": 4, "test": 1}
+    unknown = split(stage, prompt_id=[None] * 20, prompt_split=[None] * 20)
+    assert unknown == split(SplitApart(stage.by, 4, 1, 0.5), prompt_id=[None] * 20)

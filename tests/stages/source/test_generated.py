@@ -22,6 +22,7 @@ from PIL import Image
 
 from stages.generate.capture import Capture
 from stages.generate.noise import image_seed
+from stages.pinned import exact_revision
 from stages.source.generated import Generated
 from stages.source.prompts import PromptDataset, PromptFile, PromptList, prompt_id
 from store.errors import MashbillError, UsageError
@@ -74,10 +75,11 @@ def test_rows_meta_and_reasons(taken: Take) -> None:
         ("4-0", "a green star", None),
         ("4-1", "a green star", None),
     ]
+    files = exact_revision(TEACHER.model, "main", "source.model")
     assert json.loads(rows[1]["meta"]) == {
         "synthetic": True,
-        "generator": "tinyworld/models/unet",
-        "revision": "main",
+        "generator": f"StableDiffusionPipeline@{files}",
+        "revision": files,
         "pipeline": "StableDiffusionPipeline",
         "scheduler": "DDIMScheduler",
         "steps": 2,
@@ -227,7 +229,7 @@ def test_black_images_are_rows_with_a_reason(taken: Take, tmp_path: Path) -> Non
             {"model": "/nowhere/at/all"},
             r"source\.model='/nowhere/at/all' at revision 'main' cannot be loaded",
         ),
-        ({"width": 66, "height": 64}, r"width=66: the VAE of .* makes multiples of 4; such as 64"),
+        ({"width": 66, "height": 64}, r"width=66: the VAE of .* sizes are multiples of 4; such as 64"),
         ({"max_sequence_length": 77}, "StableDiffusionPipeline takes no max_sequence_length"),
     ],
 )
@@ -278,7 +280,7 @@ def test_prompts_of_a_dataset_are_pinned(built: tuple[Path, dict[str, Any]]) -> 
     assert found.identity()["prompts"]["dataset"] == f"l-orig@{result['version']}"
     rows = [row for portion in found.plan() for row in portion.to_pylist()]
     assert len(rows) == result["kept"]
-    assert set(json.loads(rows[0]["fields"])) == {"parent"}
+    assert set(json.loads(rows[0]["fields"])) == {"parent", "parent_split"}
 
 
 RECIPE = """
@@ -293,6 +295,7 @@ from stages.pack.pack import Pack
 from stages.select.best_of_prompt import BestOfPrompt
 from stages.select.readable import Readable
 from stages.select.split import Split
+from stages.pinned import exact_revision
 from stages.source.generated import Generated
 from stages.source.prompts import PromptFile
 from stages.text.clean_caption import CleanCaption

@@ -98,8 +98,12 @@ def test_captions_of_a_dataset(built: tuple[Path, dict[str, Any]]) -> None:
     assert found.found_in(store) == found
     assert found.identity() == PromptDataset(dataset=found.dataset).identity()
     version = find_version(store, "l-orig")
-    kept = [row for row in version.samples(["sample_id", "caption", "kept"]).to_pylist() if row["kept"]]
-    expected = [Prompt(row["caption"], {"parent": row["sample_id"]}) for row in kept]
+    kept = [
+        row for row in version.samples(["sample_id", "caption", "split", "kept"]).to_pylist() if row["kept"]
+    ]
+    expected = [
+        Prompt(row["caption"], {"parent": row["sample_id"], "parent_split": row["split"]}) for row in kept
+    ]
     assert list(found.read()) == expected
     assert len(expected) == result["kept"]
     elsewhere = PromptDataset(dataset="l-orig", store=str(folder))

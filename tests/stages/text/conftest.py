@@ -51,6 +51,7 @@ class Server:
     times_s: list[float] = field(default_factory=list)
     flying: int = 0
     most_flying: int = 0
+    models: tuple[str, ...] | None = ("big", "small")
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def say(self, *replies: Reply) -> None:
@@ -92,6 +93,15 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def do_GET(self) -> None:
+            """``/v1/models``, where the server says which it has."""
+            data = json.dumps({"object": "list", "data": [{"id": name} for name in server.models or ()]})
+            self.send_response(404 if server.models is None else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data.encode())
 
         def log_message(self, *_: Any) -> None:
             pass

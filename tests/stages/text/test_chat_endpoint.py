@@ -15,7 +15,7 @@ from PIL import Image
 from stages.text.chat import Ask
 from stages.text.chat_endpoint import Endpoint
 from store.digest import settings
-from store.errors import MashbillError, UsageError
+from store.errors import FinalError, MashbillError, UsageError
 
 
 def ask(seed: int = 1, image: Any = None, **changes: Any) -> Ask:
@@ -96,9 +96,14 @@ def test_retry_after_is_waited_for(chat_server: Any, chat: Endpoint, reply: Any)
     [
         ({"status": 429, "body": "slow down"}, "status 429: 'slow down'", MashbillError),
         ({"status": 500, "body": "oh no"}, "status 500: 'oh no'", MashbillError),
-        ({"status": 400, "body": "image too large"}, "status 400: 'image too large'", MashbillError),
-        ({"status": 401, "body": "who are you"}, "status 401: 'who are you'", UsageError),
-        ({"status": 404, "body": "no such model"}, "status 404: 'no such model'", UsageError),
+        (
+            {"status": 400, "body": "image too large"},
+            "status 400: 'image too large', and refuses a small",
+            FinalError,
+        ),
+        ({"status": 401, "body": "who are you"}, "status 401: 'who are you'", FinalError),
+        ({"status": 403, "body": "not you"}, "status 403: 'not you'", FinalError),
+        ({"status": 404, "body": "no such model"}, "'no such model'; it has: big, small", FinalError),
         ({"body": "nonsense"}, "no chat completion: 'nonsense'", MashbillError),
         ({"hang_up": True}, "cannot be reached", MashbillError),
         ({"delay_s": 3.0}, "gave no answer within chat.timeout_s=0.3", MashbillError),
@@ -120,14 +125,41 @@ def test_trouble_that_stays_is_a_clear_error(
 
 def test_one_failure_ends_the_batch_before_all_is_paid(chat_server: Any, chat: Endpoint, reply: Any) -> None:
     chat_server.script = lambda body, number: (
-        reply(status=400, body="no") if number == 0 else reply(delay_s=0.05)
+        reply(status=401, body="no") if number == 0 else reply(delay_s=0.05)
     )
-    with pytest.raises(MashbillError, match="status 400"):
+    with pytest.raises(MashbillError, match="status 401"):
         replace(chat, concurrency=2).open(False)([ask(seed) for seed in range(200)])
     sent = len(chat_server.seen)
     assert sent < 50
     time.sleep(0.2)
     assert len(chat_server.seen) == sent
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+@pytest.mark.parametrize("large", [0, 5])
+def test_one_request_that_cannot_be_read_spoils_no_other(
+    chat_server: Any, chat: Endpoint, reply: Any, status: int, large: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether it comes first, when nobody knows yet what the server understands, or later."""
+    chat_server.script = lambda body, number: (
+        reply(status=status, body="too large")
+        if body["seed"] == large and "yes" not in str(body)
+        else reply()
+    )
+    image = Image.new("RGB", (20, 20))
+    asks = [ask(seed, image) for seed in range(8)]
+    answers = [replace(chat, concurrency=1).open(True)([one])[0] for one in asks[large:]]
+    assert [a.end for a in answers] == ["bad"] + ["stop"] * (7 - large)
+    answers = replace(chat, concurrency=1).open(True)(asks)
+    assert [a.end for a in answers] == ["bad" if seed == large else "stop" for seed in range(8)]
+    assert f"status {status}: 'too large'; such rows keep their words" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_say_its_models(chat_server: Any, chat: Endpoint, reply: Any) -> None:
+    chat_server.models = None
+    chat_server.say(reply(status=404, body="no"))
+    with pytest.raises(FinalError, match="nor does it say which models it has"):
+        chat.open(False)([ask()])
 
 
 def test_an_interrupt_ends_the_asking(chat_server: Any, chat: Endpoint, reply: Any) -> None:

@@ -144,7 +144,7 @@ def test_models_that_cannot_answer(chat_models: dict[str, Path]) -> None:
 
 
 def test_only_what_changes_answers_names_them() -> None:
-    assert set(settings(Local())) == {"name", "version", "model", "revision", "dtype"}
+    assert set(settings(Local())) == {"name", "version", "model", "revision", "dtype", "image_px"}
 
 
 def test_seeds_are_the_same_on_any_machine() -> None:

@@ -14,10 +14,13 @@ import pytest
 from PIL import Image
 
 from pipelines.build import build
+from pipelines.dataset import Dataset
 from pipelines.executors import Serial
 from pipelines.recipes.l_orig import l_orig
+from stages.image.inherited import Inherited
 from stages.pack.pack import Pack
 from stages.source.folder import Folder
+from stages.source.mixture import Mixture, Part
 from stages.stage import Batch
 from stages.text.asking import Guard, Style
 from stages.text.chat_endpoint import Endpoint
@@ -73,7 +76,7 @@ def test_every_style_gives_a_caption_of_what_the_crop_left(
     written = stage.open()(batch())
     assert written["caption"] == ["A long one."] * 3
     assert written["captions"] == [["A long one.", "A short one."]] * 3
-    assert written["recaption_reason"] == [None] * 3
+    assert written["recaption_reason"] == written["recaption_faults"] == [None] * 3
     assert written["recaption_requests"] == [2] * 3
     assert written["caption_prompt_tokens"] == [22] * 3
     assert written["caption_completion_tokens"] == [6] * 3
@@ -128,6 +131,27 @@ def test_one_good_style_is_enough(chat_server: Any, stage: Recaption, reply: Any
     assert written["caption"] == ["A short one."]
     assert written["captions"] == [["A short one."]]
     assert written["recaption_reason"] == [None]
+    assert written["recaption_faults"] == ["long: refusal"]
+    chat_server.script = by_prompt(reply, long=["A long one."], short=["star " * 50])
+    written = stage.open()(batch(1))
+    assert written["captions"] == [["A long one."]]
+    assert written["recaption_reason"] == [None]
+    assert written["recaption_faults"] == ["short: loop"]
+    chat_server.script = by_prompt(reply, long=[SORRY], short=["star " * 50])
+    assert stage.open()(batch(1))["recaption_faults"] == ["long: refusal, short: loop"]
+
+
+def test_an_image_that_the_server_cannot_read_is_a_row_with_a_reason(
+    chat_server: Any, stage: Recaption, reply: Any
+) -> None:
+    """Asked once, as it would be no better again; its neighbors have their captions."""
+    one = replace(stage, styles=TWO[:1], chat=replace(stage.chat, concurrency=1))
+    chat_server.script = lambda body, number: reply(status=400, body="too large") if number == 1 else reply()
+    written = one.open()(batch(3))
+    assert written["caption"] == ["A red star.", "old words 1", "A red star."]
+    assert written["recaption_reason"] == [None, "bad_request", None]
+    assert written["recaption_requests"] == [1, 1, 1]
+    assert len(chat_server.seen) == 3
 
 
 def test_the_original_may_stay_behind_the_new_ones(chat_server: Any, stage: Recaption, reply: Any) -> None:
@@ -261,6 +285,23 @@ def test_the_crop_box_is_that_of_the_build(
     first = Image.open(photographs / "0.jpg").convert("RGB").crop((40, 0, 280, 240))
     sent = [chat_server.image(i).convert("RGB") for i in range(9)]
     assert min(distance(first, image) for image in sent) < 3
+
+
+def test_only_what_a_dataset_kept_is_paid_for(
+    chat_server: Any, stage: Recaption, built: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Captions as a dataset of their own: of a mixture of one."""
+    folder, first = built
+    assert first["kept"] < first["samples_in"]
+    dataset = Dataset(
+        name="described",
+        source=Mixture(parts=(Part("l-orig", "l-orig"),), store=str(folder)),
+        columns=(Inherited(), replace(stage, styles=TWO[:1], chat=replace(stage.chat, model="third"))),
+        select=(),
+        pack=Pack(resolutions=(64,)),
+    )
+    done = build(open_store(str(tmp_path / "store"), create=True), dataset, Serial(), lambda *_: None)
+    assert done["samples_in"] == done["kept"] == first["kept"] == len(chat_server.seen)
 
 
 def distance(left: Image.Image, right: Image.Image) -> float:

@@ -95,3 +95,21 @@ def test_a_model_here_writes_the_same_beside_any_other(chat_models: dict[str, Pa
 def test_a_prompt_must_hold_what_is_asked() -> None:
     with pytest.raises(UsageError, match="asks for the same each time"):
         WritePrompt(style=Style("same", "Write a prompt."))
+
+
+@pytest.mark.parametrize(("status", "words"), [(401, "status 401: 'no'"), (404, "it has: big, small")])
+def test_a_server_that_never_will_ends_a_build_at_once(
+    chat_server: Any, reply: Any, cli: Any, tmp_path: Path, status: int, words: str
+) -> None:
+    chat_server.say(reply(status=status, body="no"))
+    chat = {"kind": "endpoint", "url": chat_server.url, "key_variable": "CHAT_KEY", "concurrency": 1}
+    options = [
+        text for name, value in chat.items() for text in ("--set", f"write_prompt.chat.{name}={value}")
+    ]
+    options += ["--set", "source.samples=100", "--set", "source.shard_size=20", "--workers", "1"]
+    done = cli("build", "synt-prompts", "--store", tmp_path / "store", *options)
+    assert done.code == 1
+    assert words in done.message
+    assert done.err.count("mashbill: ") == 1
+    assert "Traceback" not in done.err
+    assert len(chat_server.seen) <= 2  # one may be on its way when the first comes back

@@ -1,0 +1,1 @@
+"""Designs of published studies, one function each, and what their papers leave open."""

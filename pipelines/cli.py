@@ -14,7 +14,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pipelines.curate_command import curate_options, run_curate
 from pipelines.plan_command import plan_options
+from pipelines.study_command import run_study, study_options
 from pipelines.trigger_options import trigger_options
 from pipelines.unexpected import explained
 from store.errors import MashbillError
@@ -35,6 +37,11 @@ EXAMPLES = """examples:
   mashbill explain l-pp@4f9a 0f3b --store data
   mashbill verify l-pp --store data
   mashbill export l-pp packs --as webdataset --store data
+  mashbill curate synt --store data
+  mashbill curate synt --store data --votes 2 --tokens clip=tinyworld/models/clip-text:77
+  mashbill study create duel --preset sd35-flash --model student=out/few --model teacher=out/many --store data
+  mashbill study serve duel --store data --invite 12
+  mashbill study report duel --store data
   mashbill distill finetune-tiny --store data --set steps=200
   mashbill distill finetune-tiny/3f0a --store data
   mashbill runs --store data
@@ -121,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("name", help="NAME or NAME@VERSION")
     out.add_argument("folder")
     out.add_argument("--as", dest="form", choices=("parquet", "webdataset"), required=True)
+
+    study_options(add("study", run_study, "people say which of two models' images is better"))
+    curate_options(add("curate", run_curate, "people go through a version's samples, in a browser"))
 
     trained = add("distill", _distill, "train on a pack")
     trained.add_argument("recipe", help="finetune-tiny, ..., path/to/file.py:function, or NAME/ID of a run")

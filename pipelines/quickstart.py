@@ -69,6 +69,7 @@ def _print_end(store: Store, run: dict[str, Any], seconds: float) -> None:
     print(f"  the loss curve   {run['folder']}/curves.png")
     print(f"  what it draws    {run['folder']}/samples.png")
     print(f"  the model        {run['folder']}/model (a stock diffusers pipeline, with its card)")
+    print(f"go through the dataset by hand: mashbill curate l-pp --store {store.url}")
 
 
 def _print_measured(measured: dict[str, Any] | None) -> None:

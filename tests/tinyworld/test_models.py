@@ -33,7 +33,7 @@ from tinyworld.train import MODELS, measure
 from tinyworld.train.corpus import EVALUATION_SEED
 from tinyworld.train.wrong import ATTRIBUTES
 
-SHIPPED = {"vae-4", "vae-16", "clip", "clip-text", "t5", "unet", "captioner", "prompt-writer"}
+SHIPPED = {"vae-4", "vae-16", "clip", "clip-text", "clip-text-2", "t5", "unet", "captioner", "prompt-writer"}
 SCENES = 100
 """Enough for what is close to 1; the cards measure 500."""
 MEGABYTE = 1_000_000
@@ -97,6 +97,14 @@ def test_text_towers_stand_alone() -> None:
         wanted = clip.text_projection(clip.text_model(**tokens).pooler_output)
     assert torch.allclose(pooled, wanted, atol=1e-5)
     assert states.shape == (1, 48, 128)
+
+
+def test_the_second_text_tower_is_another_one_for_the_same_pictures() -> None:
+    tower = CLIPTextModelWithProjection.from_pretrained(MODELS / "clip-text-2")
+    assert (tower.config.hidden_size, tower.config.projection_dim) == (64, 128)
+    figures = measure.measure_second_text_encoder(MODELS / "clip-text-2", SCENES)
+    assert figures["mean"] > 0.9
+    assert figures["text_of_image"] > 0.95
 
 
 def test_t5_states_hold_the_attributes() -> None:

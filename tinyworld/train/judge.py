@@ -7,7 +7,9 @@ card, is the most that a model can reach.
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,8 +60,7 @@ def draw_scenes(
     The noise of a picture is drawn from its number alone.
     """
     pipeline.set_progress_bar_config(disable=True)
-    tokenizer = getattr(pipeline, "tokenizer_3", None)
-    extra = {"max_sequence_length": tokenizer.model_max_length} if tokenizer else {}
+    extra = _stated(pipeline)
     parts = []
     for first in range(0, len(scenes), BATCH):
         part = scenes[first : first + BATCH]
@@ -73,3 +74,13 @@ def draw_scenes(
         ).images
         parts.append((drawn * 255).round().astype(np.uint8))
     return np.concatenate(parts)
+
+
+def _stated(pipeline: DiffusionPipeline) -> dict[str, Any]:
+    """What a call must say to a stock pipeline whose defaults are those of large models: SD3 pads texts to
+    256 tokens, and PixArt takes only sizes of its tables."""
+    tokenizer = getattr(pipeline, "tokenizer_3", None)
+    said: dict[str, Any] = {"max_sequence_length": tokenizer.model_max_length} if tokenizer else {}
+    if "use_resolution_binning" in signature(pipeline.__call__).parameters:
+        said["use_resolution_binning"] = False
+    return said

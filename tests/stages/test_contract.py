@@ -34,6 +34,7 @@ from stages.prompt.specification import Attribute, Specification, Value
 from stages.score.aesthetic import Aesthetic
 from stages.score.caption_quality import CaptionQuality
 from stages.score.clip_similarity import ClipSimilarity
+from stages.score.image_embedding import ImageEmbedding
 from stages.select.nothing_found import NothingFound
 from stages.select.score_within import ScoreWithin
 from stages.source.asked import Asked
@@ -64,6 +65,7 @@ EXAMPLES: dict[type, list[Any]] = {
     CaptionQuality: [CaptionQuality(), CaptionQuality(tokenizer=CLIP)],
     ClipSimilarity: [ClipSimilarity(model=CLIP, captions=("caption", "caption_original"))],
     Crop: [Crop(), Crop(scorer=KnownBoxes()), Crop(aspects=(1.0, 1.5, 0.4))],
+    ImageEmbedding: [ImageEmbedding(model=CLIP)],
     WritePrompt: [
         WritePrompt(Local("tinyworld/models/prompt-writer"), Style("prompt", "{values}", 64, 1.0, 0.9))
     ],
@@ -135,9 +137,7 @@ def source_columns() -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [None] * len(IMAGES) for name in SAMPLE_ROWS.names}
     urls = [f"http://host/{number}.jpg" for number in range(len(IMAGES))]
     errors = ["http_404" if image is None else None for image in IMAGES]
-    vectors = np.random.default_rng(0).normal(size=(len(IMAGES), 4)).astype(np.float16).tolist()
     return columns | {
-        "embedding": [*vectors[:5], vectors[0], None, *vectors[7:]],  # no stage writes one
         "sample_id": ids,
         "source_key": urls,
         "url": urls,
@@ -190,7 +190,7 @@ def inputs(stage: Reduction | SelectStage, columns: dict[str, list[Any]], rows: 
 
 
 def column_types() -> dict[str, pa.DataType]:
-    types = {field.name: field.type for field in SAMPLE_ROWS} | {"embedding": pa.list_(pa.float16())}
+    types = {field.name: field.type for field in SAMPLE_ROWS}
     for stage in (*examples(MapStage), *examples(Reduction)):
         types |= {field.name: field.type for field in stage.writes}
     return types

@@ -25,6 +25,7 @@ def test_offline_decisions_are_sent_when_the_line_is_back(page: Page, server: Se
 
 
 def test_a_reload_keeps_what_is_unsaved(page: Page, server: Server) -> None:
+    """What a page sends while it closes may get past the route: then it is sent twice, and taken once."""
     page.context.route("**/api/events", lambda route: route.abort())
     items = []
     for _ in range(3):
@@ -33,7 +34,6 @@ def test_a_reload_keeps_what_is_unsaved(page: Page, server: Server) -> None:
     expect(page.locator("#unsaved")).to_have_text("3 unsaved, offline")
     page.reload()
     expect(page.locator("#unsaved")).to_contain_text("3 unsaved")
-    assert server.events() == []
     page.context.unroute_all()
     saved(page)
     assert server.events() == [("keep",)] * 3

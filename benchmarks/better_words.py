@@ -6,8 +6,9 @@
 On the quickstart's crawl: ``l-orig``, ``l-pp`` and ``l-pps`` with the shipped captioner, and how much of the
 truth their captions tell; the truth is of the whole picture, so once for all, and once for those whose crop
 keeps every thing. Of ``tiny-prompts`` the shipped UNet makes ``synt``; the captioner reads its pictures,
-which says what was got of what was asked. CLIP similarity is that of the shipped CLIP, with the standard
-error of the mean.
+which says what was got of what was asked. Curators who see what the captioner sees then go through
+``synt``: they reject a picture with two or more attributes wrong and correct the words of one with a single
+one, which makes ``synt-cur``. CLIP similarity is that of the shipped CLIP, with the standard error of the mean.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
@@ -31,12 +34,14 @@ from pipelines.quickstart import PORT, crawl_source
 from pipelines.recipes.l_pp import l_pp
 from pipelines.recipes.l_pps import l_pps
 from pipelines.recipes.synt import synt
+from pipelines.recipes.synt_cur import synt_cur
 from pipelines.recipes.tiny_prompts import tiny_prompts
 from pipelines.settings import apply_settings
 from stages.pack.pack import Pack
 from stages.score.clip_similarity import ClipSimilarity
 from stages.source.prompts import PromptDataset
 from stages.stage import Source
+from store.decisions import DECISIONS, write_decisions
 from store.store import Store, open_store
 from store.versions import find_version
 from tinyworld.crawl import Crawl
@@ -148,9 +153,41 @@ def pairs_made(store: Store, prompts: int, steps: int) -> None:
     seen = built(store, read)
     prompted = [json.loads(meta)["prompt"] for meta in seen["meta"].to_pylist()]
     shares = told(seen["caption"].to_pylist(), prompted)
+    decide(store, seen["sample_id"].to_pylist(), seen["caption"].to_pylist(), prompted)
+    curated = synt_cur()
+    scored = replace(
+        curated, columns=(*curated.columns, ClipSimilarity(model="tinyworld/models/clip")), pack=NO_PACKS
+    )
+    chosen = built(store, scored)
+    words = sum(chosen["caption_by_person"].to_pylist())
+    print(f"| synt-cur, {words} with other words | {len(chosen)} | {mean(chosen['clip_similarity'])} |")
     print(
         "\nof what was asked, seen by the captioner: " + ", ".join(f"{n} {s:.3f}" for n, s in shares.items())
     )
+
+
+def decide(store: Store, samples: list[str], seen: list[str], asked: list[str]) -> None:
+    """The decisions of curators who see what the captioner sees."""
+    rows = []
+    for number, (sample_id, caption, prompt) in enumerate(zip(samples, seen, asked, strict=True), 1):
+        said, wanted = read_caption(caption), read_caption(prompt)
+        wrong = sum(value(said) != value(wanted) for value in ATTRIBUTES.values())
+        keep = wrong < 2
+        row = dict.fromkeys(DECISIONS.names) | {
+            "sample_id": sample_id,
+            "verdict": "keep" if keep else "reject",
+            "reasons": [] if keep else ["off_prompt"],
+            "caption": caption if wrong == 1 else None,
+            "votes_keep": int(keep),
+            "votes_reject": int(not keep),
+            "people": ["captioner"],
+            "events": [number],
+            "decided_at": datetime.now(UTC),
+        }
+        rows.append(row)
+    version = find_version(store, "synt").version
+    about = {"version": version, "queue": len(rows), "votes_required": 1, "last_event": len(rows)}
+    write_decisions(store, "synt", pa.Table.from_pylist(rows, schema=DECISIONS), about)
 
 
 def main() -> None:

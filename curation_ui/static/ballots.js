@@ -44,7 +44,7 @@ export class Ballots {
     } catch (error) {
       this.sending = false;
       if (!(error instanceof ApiError)) throw error;
-      const final = [400, 403, 404].includes(error.status);
+      const final = [400, 403, 404, 409].includes(error.status);
       if (final) this.#drop(part);
       if (final) this.refused(error.message);
       else setTimeout(() => this.flush(), Math.max(AGAIN_MS, error.retryAfter * 1000));

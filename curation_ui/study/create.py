@@ -35,7 +35,8 @@ IMAGES = pa.schema(
         ("size", pa.int64()),
     ]
 )
-"""``images.parquet``. ``tar``: a URL, or ``images.tar`` beside it. Width and height as seen, upright."""
+"""``images.parquet``. ``tar``: ``images.tar`` beside it, a path from
+the store's folder, or the URL of a tar that lies outside. Width and height as seen, upright."""
 MAX_PIXELS = 64_000_000
 CHUNK = 64
 
@@ -128,6 +129,7 @@ def make_study(study: Study, plan: Plan) -> dict[str, object]:
                 for index, image, size in zip(part, data, sizes, strict=True):
                     if size is not None:
                         rows[index] = _row(*everything[index], image, size, tar)
+                        rows[index]["tar"] = study.tar_said(str(rows[index]["tar"]))
         tar.close()
     return _freeze(study, plan, rows)
 

@@ -174,6 +174,20 @@ class Study:
     def exists(self) -> bool:
         return (self.location / "study.json").exists()
 
+    @property
+    def _store(self) -> Location:
+        return self.location.parent.parent
+
+    def tar_said(self, url: str) -> str:
+        """What ``tar`` finds again wherever the store lies: a tar inside of it by its path there."""
+        return url.removeprefix(f"{self._store.url}/")
+
+    def tar(self, said: str) -> Location:
+        """A tar by what ``images.parquet`` says: a name beside it, a path in the store, or a URL."""
+        if said.startswith("/") or "://" in said:
+            return Location.of(said)
+        return self._store / said if "/" in said else self.location / said
+
     def record(self) -> dict[str, Any]:
         """The content of ``study.json``: ``name``, ``design``, ``seed``, ``models``, ``prompts``, ``pairs``,
         ``missing``, ``files``, ``digest``, ``created``.
@@ -227,9 +241,3 @@ def study_at(store: Store, name: str) -> Study:
         )
     place = store.root / "studies" / name
     return Study(replace(place, temp=store.root.temp))
-
-
-def studies(store: Store) -> list[str]:
-    """Names of the studies of a store."""
-    folder = store.root / "studies"
-    return [name for name in folder.names() if (folder / name / "study.json").exists()]

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 from PIL import Image, ImageCms, ImageOps
 
+from curation_ui.study.design import Study
 from curation_ui.study.pairs import Pair
 from curation_ui.study.votes import Trial
 from store.errors import MashbillError
-from store.location import Location
 
 STEP_BYTES = 64 << 10
 """Sizes on the wire are multiples of this."""
@@ -49,8 +49,8 @@ class Shown:
 class StudyImages:
     """The images of one study, prepared trial by trial; the last ones are kept in memory."""
 
-    def __init__(self, folder: Location, images: pa.Table, pairs: Sequence[Pair]) -> None:
-        self._folder, self._pairs = folder, pairs
+    def __init__(self, study: Study, images: pa.Table, pairs: Sequence[Pair]) -> None:
+        self._study, self._pairs = study, pairs
         self._rows = images.to_pylist()
         self._ready: OrderedDict[str, Future[Shown]] = OrderedDict()
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class StudyImages:
 
     def _picture(self, index: int) -> Image.Image:
         row = self._rows[index]
-        tar = self._folder / row["tar"] if "/" not in row["tar"] else Location.of(row["tar"])
+        tar = self._study.tar(row["tar"])
         [data] = tar.read_ranges([(row["offset"], row["size"])])
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise MashbillError(

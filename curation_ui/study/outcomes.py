@@ -1,7 +1,8 @@
 """What came of the comparison of two models: shares, majorities, and whether chance explains it.
 
-Majorities inflate: where 60 % of votes go to one model, it has the majority of three in 65 % and of five in
-68 % of pairs. So both are always told.
+"Majority" is short for the answer that is given most often, alone (a plurality): of four answers it may be
+that of fewer than half. Majorities inflate: where 60 % of votes go to one model, it has the majority of
+three in 65 % and of five in 68 % of pairs. So both are always told.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation_ui.study.stats import LOSS, NONE, WIN, Floats, Integers, Votes, draws, interval
+from curation_ui.study.stats import LOSS, WIN, Floats, Integers, Votes, draws, interval
 
 NO_MAJORITY = 4
 """Two answers are given most often, equally often."""
 EXACT_PROMPTS = 14
 """Up to so many prompts every sign is tried."""
-CHUNK = 2000
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def _rate(counts: Floats) -> Floats:
 def sign_flip(votes: Votes, flips: int = 10_000, seed: int = 0) -> float:
     """Two-sided p of "the two models are equally often preferred on every prompt".
 
-    Under it the sign of each prompt's balance (wins minus losses) is a coin. Exact up to 14 prompts.
+    Under it the sign of each prompt's balance (wins minus losses) is a coin. Exact up to 14 prompts; above,
+    prompts of one size are drawn together: how many of n coins show heads is binomial.
     """
     balance = np.bincount(votes.prompt, (votes.outcome == WIN) * 1.0 - (votes.outcome == LOSS))
     balance = balance[balance != 0]
@@ -87,10 +88,9 @@ def sign_flip(votes: Votes, flips: int = 10_000, seed: int = 0) -> float:
     if count <= EXACT_PROMPTS:
         signs = 1.0 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
         return float((np.abs(signs @ balance) >= seen).mean())
-    rng, extreme = np.random.default_rng(seed), 0
-    for start in range(0, flips, CHUNK):
-        signs = 1.0 - 2 * rng.integers(0, 2, (min(CHUNK, flips - start), count))
-        extreme += int((np.abs(signs @ balance) >= seen).sum())
+    sizes, times = np.unique(np.abs(balance), return_counts=True)
+    heads = np.random.default_rng(seed).binomial(times, 0.5, (flips, len(times)))
+    extreme = int((np.abs((2.0 * heads - times) @ sizes) >= seen).sum())
     return (extreme + 1) / (flips + 1)
 
 
@@ -100,9 +100,3 @@ def holm(p: Floats) -> Floats:
     steps = (len(p) - np.arange(len(p))) * p[order]
     adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
     return adjusted
-
-
-def counts(outcome: Integers) -> dict[str, int]:
-    """Votes by what they say of a: win, loss, both, none."""
-    found = np.bincount(outcome, minlength=NONE + 1)
-    return dict(zip(("win", "loss", "both", "none"), found.tolist(), strict=True))

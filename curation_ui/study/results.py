@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation_ui.study.agreement import agreement, chance, side_z, with_the_others
 from curation_ui.study.design import Design
@@ -19,6 +20,7 @@ from curation_ui.study.stats import (
     LOSS,
     NONE,
     WIN,
+    Integers,
     Votes,
     davidson,
     draws,
@@ -33,6 +35,8 @@ from curation_ui.study.votes import EXPORT, Trial, Vote
 RESAMPLES = 1000
 SIDE_RESAMPLES = 200
 CODES = {"both": BOTH, "none": NONE}
+PERSON = ["annotator", "kind", "question", "pair", "choice", "left_is_a", "right", "rt_ms"]
+"""What a person is judged by."""
 
 
 def outcome_of(choice: str, left_is_a: bool) -> int:
@@ -42,27 +46,33 @@ def outcome_of(choice: str, left_is_a: bool) -> int:
 
 def votes_of(table: pa.Table, models: Sequence[str], question: str, kind: str = "vote") -> Votes:
     """The votes of one question in a table of ``EXPORT``; what was skipped is none."""
-    rows = [
-        row
-        for row in table.to_pylist()
-        if row["question"] == question and row["kind"] == kind and row["choice"] != "skip"
-    ]
-    number = {label: index for index, label in enumerate(models)}
-    people = {name: index for index, name in enumerate(sorted(set(table["annotator"].to_pylist())))}
+    field = pc.field
+    rows = table.filter(
+        (field("question") == question) & (field("kind") == kind) & (field("choice") != "skip")
+    )
+    people = sorted(pc.unique(table["annotator"]).to_pylist())
+    left_is_a, choice = rows["left_is_a"].to_numpy().astype(bool), rows["choice"]
+    outcome = np.where(pc.equal(choice, "left").to_numpy() == left_is_a, WIN, LOSS)
+    for name, code in CODES.items():
+        outcome[pc.equal(choice, name).to_numpy().astype(bool)] = code
 
-    def column(values: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-        return np.array(values, np.int64)
+    def number(column: str, names: Sequence[str]) -> Integers:
+        return _whole(pc.index_in(rows[column], pa.array(names, pa.string())))
 
     return Votes(
         tuple(models),
-        column([row["prompt"] for row in rows]),
-        column([row["pair"] for row in rows]),
-        column([number[row["model_a"]] for row in rows]),
-        column([number[row["model_b"]] for row in rows]),
-        column([outcome_of(row["choice"], row["left_is_a"]) for row in rows]),
-        np.array([row["left_is_a"] for row in rows], bool),
-        column([people[row["annotator"]] for row in rows]),
+        _whole(rows["prompt"]),
+        _whole(rows["pair"]),
+        number("model_a", models),
+        number("model_b", models),
+        outcome.astype(np.int64),
+        left_is_a,
+        number("annotator", people),
     )
+
+
+def _whole(column: pa.ChunkedArray) -> Integers:
+    return np.array(column.to_numpy(), np.int64)
 
 
 def export(
@@ -84,8 +94,10 @@ def export(
 
 def annotators(table: pa.Table, design: Design, models: Sequence[str]) -> list[dict[str, Any]]:
     """Of each person what they did and which rules leave them out, by name."""
-    rows = table.to_pylist()
-    names = sorted({row["annotator"] for row in rows})
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in table.select(PERSON).to_pylist():
+        rows.setdefault(row["annotator"], []).append(row)
+    names = sorted(rows)
     compared, same, z = np.zeros(len(names)), np.zeros(len(names)), np.zeros((len(names), 0))
     expected: dict[str, float] = {}
     for question in design.questions:
@@ -101,7 +113,7 @@ def annotators(table: pa.Table, design: Design, models: Sequence[str]) -> list[d
         expected[question.name] = chance(votes.outcome)
     people = []
     for index, name in enumerate(names):
-        person = _person(name, [row for row in rows if row["annotator"] == name], design, expected)
+        person = _person(name, rows[name], design, expected)
         person["compared"] = int(compared[index])
         person["agreement"] = float(same[index] / compared[index]) if compared[index] else None
         person["side_z"] = float(max(z[index], key=abs, default=0.0))
@@ -247,13 +259,15 @@ def results(record: dict[str, Any], design: Design, table: pa.Table) -> tuple[di
     rules = {person["annotator"]: ",".join(person["excluded"]) or None for person in people}
     said = pa.array([rules[name] for name in table["annotator"].to_pylist()], pa.string())
     table = table.set_column(EXPORT.names.index("excluded"), "excluded", said)
-    kept = table.filter(pa.compute.is_null(table["excluded"]))
+    kept = table.filter(pc.is_null(table["excluded"]))
     questions = []
     for question in design.questions:
         entry: dict[str, Any] = {"name": question.name, "text": question.text}
         entry |= {"shows_prompt": question.shows_prompt, "choices": list(question.choices)}
-        entry["all"] = account(votes_of(table, models, question.name), record["seed"])
-        entry["without_excluded"] = account(votes_of(kept, models, question.name), record["seed"])
+        every, some = (votes_of(part, models, question.name) for part in (table, kept))
+        entry["all"] = account(every, record["seed"])
+        same = len(some) == len(every)  # nobody who answered it is left out
+        entry["without_excluded"] = entry["all"] if same else account(some, record["seed"])
         questions.append(entry)
     kinds = Counter(table["kind"].to_pylist())
     found = {name: record[name] for name in ("name", "digest", "seed", "models", "prompts", "pairs")}

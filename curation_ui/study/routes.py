@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from curation_ui import pages
 from curation_ui.access import Person, Refused
 from curation_ui.asking import HANDLERS, allowance, answer, api, body_of, person_of
 from curation_ui.bodies import Body, Invite, Pixel, Token, Uuid
+from curation_ui.database import Connection
 from curation_ui.guards import Guards, Limits
 from curation_ui.routes_review import enter
 from curation_ui.study.design import Choice, Question
@@ -27,7 +28,7 @@ AHEAD = 8
 """Trials that may be asked for at once: they are decoded before they are needed."""
 VOTES_PER_CALL = 50
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=2**40)]
-TrialToken = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+TrialToken = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 
 
 class Agree(Body):
@@ -65,23 +66,20 @@ def create_study_app(settings: StudySettings) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         middleware=[Middleware(Guards, hosts=settings.hosts)],
-        exception_handlers={**HANDLERS, HTTPException: _http_error},
+        exception_handlers=HANDLERS,
     )
     app.state.review = server
     app.state.static = pages.read_static()
     app.state.templates = pages.read_templates()
-    app.state.cookie = f"mashbill-{server.salt[:8]}"
+    named = hashlib.sha256(f"cookie {server.salt}".encode()).hexdigest()  # the salt itself stays secret
+    app.state.cookie = f"mashbill-{named[:8]}"
     app.state.limits = {
         "enter": Limits(5 / 60, 5),
+        "entries": Limits(100, 500),
         "votes": Limits(5, 200),
         "requests": Limits(50, 400),
     }
     return app
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 def _server(request: Request) -> StudyServer:
@@ -161,9 +159,12 @@ async def post_votes(request: Request) -> Response:
     server, who, _ = _agreed(request)
     asked = (await body_of(request, NewVotes)).votes
     allowance(request, "votes").take(who.id, len(asked))
-    now = server.clock()
-    votes = [_vote(server, who, vote, now) for vote in asked]
-    return answer({"results": await server.database.write(lambda c: take(server, c, votes))})
+
+    def written(connection: Connection) -> list[dict[str, Any]]:
+        now = server.clock()  # of the write: what was lent meanwhile is late
+        return take(server, connection, [_vote(server, who, vote, now) for vote in asked])
+
+    return answer({"results": await server.database.write(written)})
 
 
 def _vote(server: StudyServer, who: Person, vote: NewVote, now: float) -> Vote:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curation_ui.access import Access, Person
+from curation_ui.access import Access, Person, Refused
 from curation_ui.database import Connection, Database
 from curation_ui.place import refuse_shared
 from curation_ui.study.design import Design, Study
@@ -49,7 +49,8 @@ class StudySettings:
 
 @dataclass
 class StudyServer:
-    """A study with its database, opened. ``salt`` names its annotators; ``votes`` are those it holds."""
+    """A study with its database, opened. ``salt`` names its annotators; ``uuids``: of every vote it holds the
+    trial and the choice."""
 
     settings: StudySettings
     design: Design
@@ -60,7 +61,7 @@ class StudyServer:
     salt: str
     enter_token: str
     consented: set[str]
-    uuids: dict[str, str]
+    uuids: dict[str, tuple[str, str]]
     lock: int
 
     @property
@@ -112,7 +113,7 @@ def open_study(settings: StudySettings) -> StudyServer:
             database=database,
             access=access,
             desk=Desk(design, pairs, int(record["seed"]), salt),
-            images=StudyImages(study.location, images, pairs),
+            images=StudyImages(study, images, pairs),
             salt=salt,
             enter_token=token,
             consented=set(),
@@ -162,7 +163,7 @@ def load(server: StudyServer, connection: Connection) -> None:
     server.desk = Desk(server.design, server.desk.pairs, int(record["seed"]), server.salt)
     votes = read_votes(connection)
     server.desk.load(read_trials(connection), votes)
-    server.uuids = {vote.uuid: vote.trial for vote in votes}
+    server.uuids = {vote.uuid: (vote.trial, vote.choice) for vote in votes}
     server.consented = {str(row[0]) for row in connection.all("SELECT annotator FROM consent")}
 
 
@@ -180,9 +181,14 @@ def give(
 
 
 def take(server: StudyServer, connection: Connection, votes: Sequence[Vote]) -> list[dict[str, Any]]:
-    """Write votes; for each its ``uuid``, and ``status``: "done", "repeat" (this uuid is known), or "again"
-    (this person voted on this pair before: the first vote stands). Of practice also whether it was
-    ``right``."""
+    """Write votes; for each its ``uuid``, and ``status``: "done", "repeat" (this very vote is known), or
+    "again" (this person voted on this pair before: the first vote stands). Of practice also whether it was
+    ``right``.
+
+    Raises:
+        Refused: a uuid is that of another vote; nothing is written then.
+    """
+    _refuse_other(server, votes)
     found = []
     for vote in votes:
         trial = server.desk.trials[vote.trial]
@@ -193,13 +199,22 @@ def take(server: StudyServer, connection: Connection, votes: Sequence[Vote]) -> 
             status = "again"
         else:
             write_vote(connection, len(server.uuids) + 1, vote)
-            server.uuids[vote.uuid] = vote.trial
+            server.uuids[vote.uuid] = (vote.trial, vote.choice)
             server.desk.voted(vote)
         result: dict[str, Any] = {"uuid": vote.uuid, "status": status}
         if trial.kind == "practice":
             result["right"] = trial.right(vote.choice)
         found.append(result)
     return found
+
+
+def _refuse_other(server: StudyServer, votes: Sequence[Vote]) -> None:
+    """A trial is one person's, so the same trial and choice are the same person's vote."""
+    said: dict[str, tuple[str, str]] = {}
+    for vote in votes:
+        this = (vote.trial, vote.choice)
+        if server.uuids.get(vote.uuid, this) != this or said.setdefault(vote.uuid, this) != this:
+            raise Refused(f"the uuid {vote.uuid} is that of another vote: every vote needs its own", 409)
 
 
 def consent(server: StudyServer, connection: Connection, annotator: str) -> None:

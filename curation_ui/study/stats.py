@@ -21,7 +21,6 @@ Integers = NDArray[np.int64]
 WIN, LOSS, BOTH, NONE = range(4)
 """What a vote says of model a against model b. BOTH and NONE are ties and never counted as one thing: "none"
 is an alarm about quality."""
-OUTCOMES = ("win", "loss", "both", "none")
 ELO = 400 / np.log(10)
 """Elo points of one logit."""
 RIDGE = 1e-4

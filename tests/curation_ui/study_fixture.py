@@ -17,6 +17,7 @@ import uvicorn
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from curation_ui.guards import Limits
 from curation_ui.serve import server_config
 from curation_ui.study.create import make_study, plan_study
 from curation_ui.study.design import Design, Study, study_at
@@ -160,6 +161,7 @@ class Served:
     port: int
     server: StudyServer
     clock: list[float]
+    limits: dict[str, Limits]
     cookie: str = ""
 
     def owner(self) -> Client:
@@ -188,7 +190,7 @@ def serving(study: Study, database: str = "") -> Iterator[Served]:
         time.sleep(0.01)
     assert server.started
     try:
-        yield Served(server.servers[0].sockets[0].getsockname()[1], app.state.review, clock)
+        yield Served(server.servers[0].sockets[0].getsockname()[1], app.state.review, clock, app.state.limits)
     finally:
         server.should_exit = True
         thread.join(20)

@@ -284,7 +284,7 @@ def test_votes_of_another_study_are_refused(tmp_path: Path):
         open_study(StudySettings(other))
 
 
-def test_an_image_that_was_changed_is_not_shown(tmp_path: Path):
+def test_an_image_that_was_changed_is_not_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     study = make(tmp_path, small(), write_models(tmp_path))
     tar = Path(study.location.path, "images.tar")
     data = bytearray(tar.read_bytes())
@@ -296,7 +296,8 @@ def test_an_image_that_was_changed_is_not_shown(tmp_path: Path):
         client = served.annotator()
         reply = client.get(client.trials(1)[0]["left"])
         assert reply.status >= 409
-        assert "frozen" in reply.json["error"]
+        assert "frozen" not in reply.json["error"]
+        assert "when the study was frozen" in capfd.readouterr().err
 
 
 def test_votes_and_consents_are_never_rewritten(tmp_path: Path):

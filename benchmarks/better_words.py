@@ -8,7 +8,8 @@ truth their captions tell; the truth is of the whole picture, so once for all, a
 keeps every thing. Of ``tiny-prompts`` the shipped UNet makes ``synt``; the captioner reads its pictures,
 which says what was got of what was asked. Curators who see what the captioner sees then go through
 ``synt``: they reject a picture with two or more attributes wrong and correct the words of one with a single
-one, which makes ``synt-cur``. CLIP similarity is that of the shipped CLIP, with the standard error of the mean.
+one, which makes ``synt-cur``. CLIP similarity is that of the shipped CLIP, with the standard error of the
+mean.
 """
 
 from __future__ import annotations

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from curation_ui import pages, routes_grid, routes_map, routes_people, routes_review
 from curation_ui.asking import HANDLERS
@@ -35,7 +32,7 @@ def create_app(settings: Settings) -> Starlette:
             *routes_people.ROUTES,
         ],
         middleware=[Middleware(Guards, hosts=settings.hosts)],
-        exception_handlers={**HANDLERS, HTTPException: _http_error},
+        exception_handlers=HANDLERS,
     )
     queue = f"{settings.store.url} {settings.version.dataset} {settings.database}"
     app.state.review = review
@@ -44,6 +41,7 @@ def create_app(settings: Settings) -> Starlette:
     app.state.cookie = f"mashbill-{hashlib.sha256(queue.encode()).hexdigest()[:8]}"
     app.state.limits = {
         "enter": Limits(5 / 60, 5),
+        "entries": Limits(100, 500),
         "events": Limits(50, 400),
         "queries": Limits(5, 30),
         "requests": Limits(200, 800),
@@ -53,8 +51,3 @@ def create_app(settings: Settings) -> Starlette:
     app.state.public_url = settings.public_url
     app.state.columns = app.state.overview = None
     return app
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)

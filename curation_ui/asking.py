@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from curation_ui.access import Person, Refused
-from curation_ui.bodies import Body
+from curation_ui.bodies import Body, with_nul
 from curation_ui.guards import Limits, TooMany
 from curation_ui.images import Changed, NoPicture
 from curation_ui.review import Review
@@ -20,6 +22,8 @@ from store.errors import MashbillError, UsageError
 B = TypeVar("B", bound=Body)
 Handler = Callable[[Request], Awaitable[Response]]
 _encode = msgspec.json.Encoder().encode
+BROKEN = "something is wrong on this server: whoever runs it sees what, where it was started"
+"""All that a browser is told of an error that is not its own: the words may hold paths of the server."""
 
 
 def review_of(request: Request) -> Review:
@@ -31,16 +35,25 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(_encode(value), status, media_type="application/json")
 
 
+def octets(data: bytes) -> Response:
+    """Numbers as they lie in memory."""
+    return Response(data, media_type="application/octet-stream")
+
+
 async def body_of(request: Request, kind: type[B]) -> B:
     """The request's body.
 
     Raises:
         Refused: it is not JSON of that kind; says where and what was expected.
     """
+    data = await request.body()
     try:
-        return msgspec.json.decode(await request.body(), type=kind)
+        found = msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(f"the request is not understood: {error}", 400) from error
+    if b"\\u0000" in data and (field := with_nul(found)):  # JSON has no other way to write it
+        raise Refused(f"{field} has the character NUL, which cannot be kept: leave it out", 400)
+    return found
 
 
 async def person_of(request: Request, role: str = "annotator") -> Person:
@@ -104,8 +117,15 @@ async def failed(request: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, Refused) else 500
     for kind, code in ((Changed, 409), (NoPicture, 415), (UsageError, 400)):
         status = code if isinstance(error, kind) else status
+    if status >= 500:
+        print(f"mashbill: {request.method} {request.url.path}: {error}", file=sys.stderr, flush=True)
+        return JSONResponse({"error": BROKEN}, status)
     more = getattr(error, "more", {})
     return JSONResponse({"error": str(error), **more}, status)
 
 
-HANDLERS: dict[Any, Any] = dict.fromkeys((MashbillError, TooMany), failed)
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+HANDLERS: dict[Any, Any] = {MashbillError: failed, TooMany: failed, HTTPException: _http_error}

@@ -36,6 +36,14 @@ class Change:
     caption: str | None = None
 
 
+@dataclass(frozen=True)
+class Done:
+    """``count`` items that a batch was about; for ``kept`` of them it is a second opinion only."""
+
+    count: int
+    kept: int
+
+
 def chosen(review: Review, asked: Batch, snapshot: Snapshot | None) -> Chosen:
     """The items of a batch.
 
@@ -91,8 +99,10 @@ def _verdicts(asked: Batch) -> Callable[[bool], tuple[str, tuple[str, ...]]]:
 
 
 def _holds_already(review: Review, state: State, kind: str, reasons: tuple[str, ...]) -> bool:
+    if not state.votes and state.ruling is None:
+        return kind == "unset"
     if kind == "unset":
-        return not state.votes and state.ruling is None
+        return False
     votes_required = review.settings.votes_required
     there = tuple(reason for vote in state.deciding(votes_required) for reason in vote.reasons)
     return state.verdict(votes_required) == kind and there == reasons
@@ -139,14 +149,17 @@ def apply(
     who: Person,
     asked: Batch,
     items: Chosen,
-    about: dict[str, Any],
-) -> int:
-    """Do it; returns how many items were changed. The same ``uuid`` again changes nothing more."""
+    snapshot: Snapshot | None,
+) -> Done:
+    """Do it. What others decided after the snapshot was made, nobody saw: it stays, beside a second opinion.
+
+    The same ``uuid`` again changes nothing more.
+    """
     before = connection.one("SELECT person, count FROM batch WHERE uuid = ?", (asked.uuid,))
     if before is not None:
         if before[0] != who.id:
             raise Refused("a batch with that uuid is somebody else's: make a new one", 409)
-        return int(before[1])
+        return Done(int(before[1]), _seconds(connection, who, asked))
     now = review.clock()
     ordered = sorted(items)  # as the database's indexes are: several times faster
     states = states_of(connection, review, [item for item, _ in ordered])
@@ -155,19 +168,44 @@ def apply(
     assert asked.uuid is not None
     for change in found:
         name = review.catalog.sample_id(change.item)
-        taken.states[name] = states[change.item]
-        _add(taken, change, name, asked.uuid)
-    connection.run(_RECORD, (asked.uuid, who.id, asked.kind, json.dumps(about), len(found), now))
+        state = taken.states[name] = states[change.item]
+        touch = state.verdict_touch
+        fresh = snapshot is None or touch.event <= snapshot.newest or touch.person == who.id
+        _add(taken, change, name, asked.uuid, fresh)
+    about = json.dumps(_about(asked, snapshot))
+    connection.run(_RECORD, (asked.uuid, who.id, asked.kind, about, len(found), now))
     if taken.rows:
         taken.write(connection)
-    return len(found)
+    return Done(len(found), _seconds(connection, who, asked))
 
 
-def _add(taken: Taking, change: Change, name: str, batch: str) -> None:
+def _seconds(connection: Connection, who: Person, asked: Batch) -> int:
+    """Of a batch that is done how many are second opinions."""
+    found = connection.one(
+        "SELECT count(*) FROM event WHERE batch = ? AND person = ? AND standing = 'second'",
+        (asked.uuid, who.id),
+    )
+    return int(found[0]) if found else 0
+
+
+def _about(asked: Batch, snapshot: Snapshot | None) -> dict[str, Any]:
+    """What was asked for, for the record."""
+    found: dict[str, Any] = {
+        "reasons": asked.reasons,
+        "find": asked.find,
+        "replace": asked.replace,
+        "by": asked.by,
+    }
+    if snapshot:
+        found |= {"snapshot": snapshot.asked, "ranges": asked.ranges or ((asked.start, asked.stop),)}
+    return {name: value for name, value in found.items() if value not in ("", ())}
+
+
+def _add(taken: Taking, change: Change, name: str, batch: str, fresh: bool) -> None:
     state, who = taken.states[name], taken.who
     standing = "edit"
     if change.kind != "caption":
-        standing = standing_of(state, who, True, taken.board.votes_required)
+        standing = standing_of(state, who, fresh, taken.board.votes_required)
     event = Event(
         taken.next_id,
         who.id,

@@ -5,7 +5,8 @@ The truth is the database's ``state`` table; the board is made from it at the st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -66,12 +67,10 @@ class Board:
             )
             self.seen = newest
 
-    def _follow(self, rows: Iterable[tuple[str, str]]) -> None:
-        found = list(rows)
-        items = self.items_of([sample_id for sample_id, _ in found])
-        for item, (_, data) in zip(items, found, strict=True):
-            if item is not None:
-                self.update(item, unpacked(data))
+    def _follow(self, rows: list[tuple[Any, ...]]) -> None:
+        items = self.items_of([sample_id for sample_id, _ in rows])
+        states = zip(items, rows, strict=True)
+        self.update([(item, unpacked(data)) for item, (_, data) in states if item is not None])
 
     def items_of(self, sample_ids: list[str]) -> list[int | None]:
         """Items by sample id; None for samples that are not in this queue."""
@@ -81,21 +80,43 @@ class Board:
         there = self.sample_ids[inside] == wanted if len(self.sample_ids) else np.zeros(len(wanted), bool)
         return [int(i) if ok else None for i, ok in zip(inside, there, strict=True)]
 
-    def update(self, item: int, state: State) -> None:
-        """Follow one item's new state."""
+    def update(self, changed: Sequence[tuple[int, State]]) -> None:
+        """Follow the new states of items, each item named once."""
+        if not changed:
+            return
+        items = np.fromiter((item for item, _ in changed), np.int64, len(changed))
+        told = [self._told(state) for _, state in changed]
+        arrays: tuple[np.ndarray, ...] = (self.verdict, self.votes, self.by, self.reasons, self.second)
+        for array, values in zip(arrays, zip(*told, strict=True), strict=True):
+            array[items] = values
+        for item, state in changed:
+            if state.caption is not None:
+                self.captions[item] = state.caption
+            elif item in self.captions:
+                del self.captions[item]
+            if state.crop is not None:
+                self.crops.add(item)
+            elif item in self.crops:
+                self.crops.remove(item)
+            if self.votes_required == 1:  # then nothing waits for more votes
+                continue
+            if state.votes and len(state.votes) < self.votes_required and not state.ruling:
+                self.voters[item] = {vote.person for vote in state.votes}
+            else:
+                self.voters.pop(item, None)
+
+    def _told(self, state: State) -> tuple[int, int, int, int, bool]:
+        """An item's ``verdict``, ``votes``, ``by``, ``reasons`` and ``second``."""
+        if self.votes_required == 1 and state.ruling is None and not state.seconds and len(state.votes) < 2:
+            if not state.votes:  # these two are nearly all there are, and there may be a million
+                return NONE, 0, 0, 0, False
+            [vote] = state.votes
+            return CODES[vote.verdict], 1, vote.person, self._bits(vote.reasons) if vote.reasons else 0, False
         verdict = state.verdict(self.votes_required)
         deciding = state.deciding(self.votes_required) if verdict else ()
-        self.verdict[item] = CODES[verdict]
-        self.votes[item] = CLOSED if state.ruling else min(len(state.votes), CLOSED - 1)
-        self.by[item] = deciding[-1].person if deciding else 0
-        self.reasons[item] = self._bits(reason for vote in deciding for reason in vote.reasons)
-        self.second[item] = _contested(state)
-        _keep_or_drop(self.captions, item, state.caption)
-        self.crops.add(item) if state.crop is not None else self.crops.discard(item)
-        if len(state.votes) < self.votes_required and state.votes and not state.ruling:
-            self.voters[item] = {vote.person for vote in state.votes}
-        else:
-            self.voters.pop(item, None)
+        votes = CLOSED if state.ruling else min(len(state.votes), CLOSED - 1)
+        reasons = self._bits(reason for vote in deciding for reason in vote.reasons)
+        return CODES[verdict], votes, deciding[-1].person if deciding else 0, reasons, _contested(state)
 
     def open_items(self) -> np.ndarray:
         """Whether an item still asks for votes: bool."""
@@ -130,10 +151,3 @@ def newest_event(connection: Connection) -> int:
     """The id of the newest event, 0 where there is none."""
     found = connection.one("SELECT max(id) FROM event")
     return int(found[0] or 0) if found else 0
-
-
-def _keep_or_drop(captions: dict[int, str], item: int, caption: str | None) -> None:
-    if caption is None:
-        captions.pop(item, None)
-    else:
-        captions[item] = caption

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 CAPTION_BYTES = 8192
 EVENTS_PER_CALL = 200
-LONGEST_UUID = 64
 
-Uuid = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z-]{8,64}$")]
+Uuid = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z-]{8,64}\Z")]
 Item = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 Position = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 Pixel = Annotated[int, msgspec.Meta(ge=0, lt=2**20)]
-Reason = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
+Reason = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_]{0,39}\Z")]
 Reasons = Annotated[tuple[Reason, ...], msgspec.Meta(max_length=9)]
 Caption = Annotated[str, msgspec.Meta(max_length=CAPTION_BYTES)]
 Short = Annotated[str, msgspec.Meta(max_length=200)]
@@ -52,7 +51,7 @@ class NewEvent(Body):
     uuid: Uuid
     item: Item
     kind: Literal["keep", "reject", "unset", "caption", "crop"]
-    base: Annotated[int, msgspec.Meta(ge=0)]
+    base: Annotated[int, msgspec.Meta(ge=0, lt=2**40)]
     reasons: Reasons = ()
     caption: Caption | None = None
     crop: tuple[Pixel, Pixel, Pixel, Pixel] | None = None
@@ -67,7 +66,10 @@ class NewEvents(Body):
 
 
 class Undo(Body):
+    """``undoes``: uuid of the event or batch that is meant; the newest without it."""
+
     uuid: Uuid
+    undoes: Uuid | None = None
 
 
 class Ask(Body):
@@ -103,3 +105,20 @@ class Text(Body):
 class Invite(Body):
     name: Name
     role: Role = "annotator"
+
+
+def with_nul(value: Any, name: str = "") -> str | None:
+    """The first field of a body, as ``events[0].at``, that has the character NUL, which no database keeps."""
+    if isinstance(value, str):
+        return name if "\0" in value else None
+    parts: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if "\0" in key:
+                return f"a name in {name}"
+            parts.append((f"{name}.{key}", part))
+    elif isinstance(value, msgspec.Struct):
+        parts = [(f"{name}.{field}", getattr(value, field)) for field in value.__struct_fields__]
+    elif isinstance(value, (tuple, list)):
+        parts = [(f"{name}[{index}]", part) for index, part in enumerate(value)]
+    return next((found for at, part in parts if (found := with_nul(part, at.lstrip(".")))), None)

@@ -33,9 +33,9 @@ def _here(connection: Connection, review: Review, who: Person, items: Sequence[i
     """Names of the others who look at each item, or were lent it."""
     names = {review.catalog.sample_id(item): item for item in items}
     found = {item: set(review.there(item, who)) for item in items}
-    live = "SELECT sample_id, person FROM lease WHERE sample_id IN"
-    for name, person in connection.among(live, list(names)):
-        if person != who.id:
+    lent, now = "SELECT sample_id, person, expires_at FROM lease WHERE sample_id IN", review.clock()
+    for name, person, expires_at in connection.among(lent, list(names)):
+        if person != who.id and expires_at > now:
             found[names[name]].add(review.access.name(person) or "?")
     return {item: sorted(people) for item, people in found.items()}
 

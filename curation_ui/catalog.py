@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,8 @@ from store.store import Store
 from store.versions import Version
 
 GROUP_ROWS = 1 << 16
+ORDERS = 16
+"""Of all items, each by one column, that are kept: 4 bytes an item each."""
 FORMAT = 1
 """Of the written rows: a file of another format is not read."""
 CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
@@ -57,6 +61,8 @@ class Catalog:
 
     def __init__(self, rows: pa.Table) -> None:
         self.rows = rows
+        self._orders: OrderedDict[tuple[str, str], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
         self._batches = rows.to_batches(max_chunksize=GROUP_ROWS)
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
 
@@ -90,6 +96,41 @@ class Catalog:
         box = [self.value(name, item) for name in CROP if name in self.names]
         crop = [int(side) for side in box] if len(box) == len(CROP) and None not in box else None
         return Given(self.value("caption", item) or "", crop)
+
+    @cached_property
+    def folded_captions(self) -> pa.ChunkedArray:
+        """The captions as they came, in lower case: what words are looked for in."""
+        return pc.utf8_lower(self.rows["caption"])
+
+    def make_ready(self) -> None:
+        """Read from the disk, and fold, what most queries look at; otherwise the first one does."""
+        assert self.folded_captions is not None
+        for name in self.names:
+            if kind_of(self.rows[name].type) == "number":
+                pc.min_max(self.rows[name])
+
+    @cached_property
+    def caption_lengths(self) -> np.ndarray:
+        """Characters of every caption as it came: int32."""
+        return np.asarray(pc.fill_null(pc.utf8_length(self.rows["caption"]), 0).to_numpy())
+
+    def sorted_by(self, name: str, descending: bool) -> np.ndarray:
+        """All items by a column, uint32; equal values stay in order, none come last; kept for the next."""
+        key = (name, "descending" if descending else "ascending")
+        with self._lock:
+            if key in self._orders:
+                self._orders.move_to_end(key)
+                return self._orders[key]
+        column = self.rows[name].combine_chunks()
+        if pa.types.is_boolean(column.type):
+            column = pc.cast(column, pa.int8())
+        indices = pc.array_sort_indices(column, order=key[1], null_placement="at_end")
+        found = np.asarray(indices.to_numpy(), np.uint32)
+        with self._lock:
+            self._orders[key] = found
+            while len(self._orders) > ORDERS:
+                self._orders.popitem(last=False)
+        return found
 
     def place(self, item: int) -> Place:
         shard, offset, size = (self.value(name, item) for name in _PLACES)

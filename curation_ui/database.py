@@ -29,6 +29,14 @@ READERS = 4
 BUSY_S = 5.0
 CHUNK = 10_000
 """Values of one statement: SQLite takes 32,766, PostgreSQL 65,535."""
+SETTINGS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-131072",  # KiB: a batch of 100,000 is written once, not piece by piece as 2 MiB fill up
+    "wal_autocheckpoint=50000",  # pages; no one waits for what ``keeping`` does meanwhile
+)
+"""Of every connection to SQLite."""
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -64,6 +72,10 @@ class Connection:
             found += self.all(f"{sql} ({', '.join('?' * len(part))})", part)
         return found
 
+    def lost(self) -> bool:
+        """Whether the server has ended it, or cannot be reached any more."""
+        return self.postgres and bool(self.raw.closed)
+
     def _sql(self, sql: str) -> str:
         return sql.replace("?", "%s") if self.postgres else sql
 
@@ -93,7 +105,7 @@ class Database:
         """What else ends with this database."""
         self._ended = False
         self._local = threading.local()
-        self._opened: list[Connection] = []
+        self._opened: set[Connection] = set()
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self._writer = self._connect()
         self._make_tables()
@@ -114,7 +126,19 @@ class Database:
         return await asyncio.wrap_future(self.submit_read(job))
 
     def submit_read(self, job: Callable[[Connection], T]) -> Future[T]:
-        return self._readers.submit(lambda: job(self._reader()))
+        return self._readers.submit(self._read, job)
+
+    def _read(self, job: Callable[[Connection], T]) -> T:
+        """The job's answer; it is asked once more where the connection was lost."""
+        connection = self._reader()
+        try:
+            return job(connection)
+        except Exception:
+            if not connection.lost():
+                raise
+        self._opened.discard(connection)
+        self._local.connection = None
+        return job(self._reader())
 
     def close(self) -> None:
         """Finish what is waiting, then close."""
@@ -129,7 +153,7 @@ class Database:
         found: Connection | None = getattr(self._local, "connection", None)
         if found is None:
             found = self._local.connection = self._connect()
-            self._opened.append(found)
+            self._opened.add(found)
         return found
 
     def _connect(self) -> Connection:
@@ -165,6 +189,19 @@ class Database:
         if self.postgres:
             self._writer.all("SELECT pg_advisory_xact_lock(hashtext(?))", (f"mashbill {self._space}",))
 
+    def _begin_again(self) -> None:
+        """Begin a commit, on a new connection where the server has ended the one there was."""
+        try:
+            if not self._writer.lost():
+                self._begin()
+        except Exception:
+            if not self._writer.lost():
+                raise
+        if self._writer.lost():
+            self._writer = self._connect()
+            self._begin()
+            self.lost(self._writer)
+
     def _write_all(self) -> None:
         while not self._ended:
             job = self._jobs.get()
@@ -172,18 +209,18 @@ class Database:
                 return
             self._commit(job)
 
-    def _commit(self, job: _Job | None) -> None:
+    def _commit(self, job: _Job) -> None:
         """One commit of a job and of those that wait behind it."""
-        taken: list[_Job] = []
+        taken = [job]
         done: list[tuple[_Job, Any]] = []
         started = time.monotonic()
         try:
-            self._begin()
+            self._begin_again()
             self.before(self._writer)
-            while job is not None:
-                taken.append(job)
-                self._run(job, done)
-                job = self._next(started)
+            self._run(job, done)
+            while (another := self._next(started)) is not None:
+                taken.append(another)
+                self._run(another, done)
             self._writer.run("COMMIT")
         except Exception as error:
             self._fail(error, taken)
@@ -203,7 +240,9 @@ class Database:
         self._writer.run("SAVEPOINT job")
         try:
             answer = job.run(self._writer)
-        except (MashbillError, ValueError) as error:
+        except Exception as error:  # whatever it is, it is told to who asked, and only to them
+            if self._writer.lost():
+                raise
             self._writer.run("ROLLBACK TO SAVEPOINT job")
             job.answer.set_exception(error)
         else:
@@ -215,13 +254,20 @@ class Database:
         with contextlib.suppress(Exception):  # the database may be gone altogether
             self._writer.run("ROLLBACK")
             self.lost(self._writer)
+        told = error
+        if self._writer.lost():
+            told = MashbillError(
+                "the connection to the database was lost, and this may not be stored. It is opened again by "
+                "the next change: send the same once more."
+            )
+            told.__cause__ = error
         for job in jobs:
             if not job.answer.done():
-                job.answer.set_exception(error)
+                job.answer.set_exception(told)
 
 
 def _sqlite(path: str) -> sqlite3.Connection:
     raw = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for setting in SETTINGS:
         raw.execute(f"PRAGMA {setting}")
     return raw

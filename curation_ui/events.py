@@ -75,14 +75,18 @@ class Taking:
 
     def store(self, sample_id: str, event: Event, **about: Any) -> None:
         """An event's row; ``about`` is what the state does not depend on."""
-        payload = Payload(event.reasons, event.caption, event.crop, event.slot, about.get("wanted"))
-        self.rows.append(
-            (
-                *(event.id, about.get("uuid"), about.get("batch"), sample_id, event.person, event.kind),
-                *(event.standing, _encode(payload).decode(), about.get("base"), event.undoes),
-                *(about.get("shown_ms"), about.get("client_at"), self.ui, event.at),
-            )
-        )
+        said = about.get
+        text = "{}"
+        if event.kind != "undo":
+            payload = Payload(event.reasons, event.caption, event.crop, event.slot, said("wanted"))
+            text = _encode(payload).decode()
+        # fmt: off
+        self.rows.append((
+            event.id, said("uuid"), said("batch"), sample_id, event.person, event.kind, event.standing,
+            text, said("base"), event.undoes, said("shown_ms"), said("client_at"),
+            self.ui, event.at,
+        ))
+        # fmt: on
         self.next_id = event.id + 1
 
     def set(self, item: int | None, sample_id: str, state: State) -> None:
@@ -94,9 +98,7 @@ class Taking:
         connection.many(INSERT, self.rows)
         states = ((name, state.version, packed(state)) for name, (_, state) in self.changed.items())
         connection.many(UPSERT, states)
-        for item, state in self.changed.values():
-            if item is not None:
-                self.board.update(item, state)
+        self.board.update([(item, state) for item, state in self.changed.values() if item is not None])
         self.board.seen = self.next_id - 1
 
 
@@ -113,8 +115,11 @@ def read_states(connection: Connection, sample_ids: Sequence[str]) -> dict[str, 
 def read_events(rows: Sequence[tuple[Any, ...]]) -> list[Event]:
     """Events from rows of ``LATEST_COLUMNS``."""
     found = []
+    said: dict[str, Payload] = {}
     for number, person, kind, standing, at, text, undoes in rows:
-        payload = _decode(text)
+        payload = said.get(text)
+        if payload is None:  # those of a batch are alike
+            payload = said[text] = _decode(text)
         fields = (payload.reasons, payload.caption, payload.crop, payload.slot, undoes)
         found.append(Event(number, person, kind, standing, at, *fields))
     return found
@@ -152,6 +157,9 @@ def record(
 
 def _one(taken: Taking, new: NewEvent, name: str, slot: int | None) -> tuple[str, State]:
     state = taken.states.get(name, NOTHING)
+    if new.base > state.version:
+        said = f"item {new.item} is at version {state.version}, and this was made on version {new.base}"
+        raise Refused(f"{said}: reload the page", 400)
     aspect = ASPECTS[new.kind]
     touch = state.touch(aspect)
     fresh = new.base >= touch.version or touch.person == taken.who.id
@@ -187,7 +195,7 @@ def standing_of(state: State, who: Person, fresh: bool, votes_required: int) -> 
     """What weight a person's verdict has: only a curator overrules, and only what they have seen."""
     if state.ruling and state.ruling.person == who.id:
         return "ruling"
-    mine = any(vote.person == who.id for vote in state.votes)
+    mine = bool(state.votes) and any(vote.person == who.id for vote in state.votes)
     if state.ruling is None and (mine or len(state.votes) < votes_required):
         return "vote"
     return "ruling" if fresh and who.may("curator") else "second"
@@ -195,6 +203,8 @@ def standing_of(state: State, who: Person, fresh: bool, votes_required: int) -> 
 
 def free_slot(state: State, person: int, leased: int | None) -> int:
     """The slot of a vote: the person's earlier one, the one they were lent, or the first that is free."""
+    if not state.votes:
+        return leased or 0
     for vote in state.votes:
         if vote.person == person:
             return vote.slot
@@ -213,6 +223,8 @@ def _check(connection: Connection, board: Board, who: Person, new: NewEvent) -> 
         raise Refused(f"the caption of item {new.item} is empty or holds a NUL: write some words", 400)
     if new.crop is not None and not (new.crop[0] < new.crop[2] and new.crop[1] < new.crop[3]):
         raise Refused(f"the crop {list(new.crop)} is empty: expected left < right and top < bottom", 400)
+    if new.reasons and new.kind != "reject":
+        raise Refused(f"reasons with {new.kind!r} of item {new.item}: only a rejection has reasons", 400)
     if new.lease is not None:
         held = connection.one("SELECT person FROM lease WHERE token = ?", (new.lease,))
         if held is not None and held[0] != who.id:

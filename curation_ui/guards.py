@@ -47,7 +47,13 @@ class Guards:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        guarded = _with_headers(send)
+        started, sending = False, _with_headers(send)
+
+        async def guarded(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await sending(message)
+
         refused = self._refusal(scope)
         if refused is not None:
             await refused(scope, receive, guarded)
@@ -56,6 +62,10 @@ class Guards:
             await self._app(scope, _limited(receive), guarded)
         except TooLarge:
             await _error(413, f"the request is over {BODY_BYTES} bytes")(scope, receive, guarded)
+        except Exception:
+            if not started:  # else Starlette answers outside of here, without the headers
+                await _error(500, "something is wrong on this server")(scope, receive, guarded)
+            raise
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

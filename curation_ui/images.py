@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from curation_ui.catalog import Catalog, Place
 from store.errors import MashbillError
 from store.location import Location
+from store.sources import Shard
 from store.store import Store
 from store.versions import Version
 
@@ -31,11 +32,15 @@ REMEMBERED_BYTES = 64 << 20
 
 
 class Changed(MashbillError):
-    """A shard is not what it was when it was read in."""
+    """A shard is not what it was when it was read in, or leads out of the store."""
 
 
 class NoPicture(MashbillError):
     """Bytes that no browser is to be given as an image."""
+
+
+Stamp = tuple[int, int]
+"""Bytes and time of the last change, ns; -1 and 0 where there is no file."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class _Tar:
-    """One shard as it was when the server started. ``file`` is open where the shard is local."""
+    """One shard that is read from. ``file`` is open where the shard is local; ``inside``: of the store."""
 
     location: Location
-    size: int
     file: int | None
-    stamp: tuple[int, int]
+    stamp: Stamp
+    inside: bool
 
 
 class Images:
@@ -64,6 +69,8 @@ class Images:
         self._catalog = catalog
         self._source = store.source(version.manifest()["source"]["fingerprint"])
         self._shards = {shard.index: shard for shard in self._source.shards()}
+        self._root = store.root
+        self._stamps = {n: _stamp_at(self._source.tar(s), self._inside(s)) for n, s in self._shards.items()}
         self._tars: dict[int, _Tar] = {}
         self._lock = threading.Lock()
         self._readers = ThreadPoolExecutor(READERS, "images")
@@ -125,7 +132,7 @@ class Images:
         tar = self._tar(place.shard)
         if tar.file is None:
             return tar.location.read_ranges([(place.offset, place.size)])[0]
-        if _stamp(tar.file) != tar.stamp or _stamp_at(tar.location) != tar.stamp:
+        if _stamp(os.fstat(tar.file)) != tar.stamp or _stamp_at(tar.location, tar.inside) != tar.stamp:
             raise Changed(_changed(tar.location))
         data = os.pread(tar.file, place.size, place.offset)
         if len(data) != place.size:
@@ -136,8 +143,21 @@ class Images:
         with self._lock:
             if index not in self._tars:
                 shard = self._shards[index]
-                self._tars[index] = _open(self._source.tar(shard), shard.tar_bytes)
+                tar, inside = self._source.tar(shard), self._inside(shard)
+                if tar.local:
+                    file = _opened(tar, inside, self._root)
+                    self._tars[index] = _checked(
+                        _Tar(tar, file, self._stamps[index], inside), shard.tar_bytes
+                    )
+                elif tar.size() != shard.tar_bytes:
+                    raise Changed(_changed(tar))
+                else:
+                    self._tars[index] = _Tar(tar, None, self._stamps[index], inside)
             return self._tars[index]
+
+    def _inside(self, shard: Shard) -> bool:
+        """Whether a shard lies in the store. A tar outside of it was named by a person, and may be a link."""
+        return self._source.tar(shard).path.startswith(f"{self._root.path}/")
 
 
 def picture_type(data: bytes) -> str:
@@ -174,32 +194,44 @@ def _scaled(data: bytes, side: int) -> bytes:
     return sink.getvalue()
 
 
-def _open(location: Location, size: int) -> _Tar:
-    if not location.local:
-        if location.size() != size:
-            raise Changed(_changed(location))
-        return _Tar(location, size, None, (0, 0))
+def _opened(location: Location, inside: bool, root: Location) -> int:
+    """The file, open: the very one of that name, where it lies in the store, and no link to another."""
     try:
-        file = os.open(location.path, os.O_RDONLY | os.O_CLOEXEC)
+        if inside and not _leads_inside(location, root):
+            raise Changed(
+                f"the shard {location.name} is a link or lies behind one, and what a link leads to is not "
+                "shown. Put the file itself there, then start this server again."
+            )
+        return os.open(location.path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NOFOLLOW if inside else 0))
     except OSError as error:
         raise Changed(_changed(location)) from error
-    if os.fstat(file).st_size != size:
-        os.close(file)
-        raise Changed(_changed(location))
-    return _Tar(location, size, file, _stamp(file))
 
 
-def _stamp(file: int) -> tuple[int, int]:
-    status = os.fstat(file)
+def _leads_inside(location: Location, root: Location) -> bool:
+    real = os.path.realpath(location.path)
+    return not os.path.islink(location.path) and real.startswith(f"{os.path.realpath(root.path)}/")
+
+
+def _checked(tar: _Tar, size: int) -> _Tar:
+    """The tar, where it is as it was when the queue was opened, and of the size that was read in."""
+    assert tar.file is not None
+    stamp = _stamp(os.fstat(tar.file))
+    if stamp != tar.stamp or stamp[0] != size:
+        os.close(tar.file)
+        raise Changed(_changed(tar.location))
+    return tar
+
+
+def _stamp(status: os.stat_result) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def _stamp_at(location: Location) -> tuple[int, int]:
+def _stamp_at(location: Location, inside: bool) -> Stamp:
+    """What is there now; of a link inside the store what the link is, not what it leads to."""
     try:
-        status = os.stat(location.path)
+        return _stamp(os.stat(location.path, follow_symlinks=not inside)) if location.local else (-1, 0)
     except OSError:
         return -1, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _changed(location: Location) -> str:

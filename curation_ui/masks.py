@@ -89,12 +89,12 @@ def _edited(review: Review, found: Mask, holds: Callable[[str], bool]) -> Mask:
 def _caption(review: Review, term: Term) -> Mask:
     _only_plain(term)
     needle = term.value.lower()
-    column = pc.match_substring(pc.utf8_lower(review.catalog.rows["caption"]), needle)
+    column = pc.match_substring(review.catalog.folded_captions, needle)
     return _edited(review, _bools(column), lambda text: needle in text.lower())
 
 
 def _lengths(review: Review) -> np.ndarray:
-    return _numbers(pc.fill_null(pc.utf8_length(review.catalog.rows["caption"]), 0))
+    return review.catalog.caption_lengths
 
 
 def _tokens(review: Review, term: Term) -> Mask:

@@ -42,6 +42,12 @@ def overview(connection: Connection, review: Review) -> dict[str, Any]:
     }
 
 
+def without_verdicts(found: dict[str, Any], person: int) -> dict[str, Any]:
+    """An overview for who judges on their own: nothing that tells what others said."""
+    people = [line for line in found["people"] if line["id"] == person]
+    return {**found, "people": people, "reasons": {}, "disagreed": []}
+
+
 def all_states(connection: Connection) -> dict[str, State]:
     """The state of every sample that was ever decided about, by sample id."""
     rows = connection.all("SELECT sample_id, data FROM state ORDER BY sample_id")
@@ -57,10 +63,10 @@ def _reasons(review: Review) -> dict[str, int]:
 
 
 def _per_hour(connection: Connection, now: float) -> list[dict[str, Any]]:
-    """Decisions in each hour of the last days in which there were any."""
+    """Decisions that count, in each hour of the last days in which there were any."""
     found = connection.all(
-        "SELECT floor(at / 3600), count(*) FROM event WHERE kind IN ('keep', 'reject') AND at > ? "
-        "GROUP BY floor(at / 3600) ORDER BY 1",
+        "SELECT floor(at / 3600), count(*) FROM event e WHERE kind IN ('keep', 'reject') AND at > ? "
+        "AND NOT EXISTS (SELECT 1 FROM event u WHERE u.undoes = e.id) GROUP BY floor(at / 3600) ORDER BY 1",
         (now - HOURS * 3600,),
     )
     return [

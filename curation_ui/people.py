@@ -39,18 +39,24 @@ class Working:
 
 
 def work_of(connection: Connection, states: Iterable[State]) -> Working:
-    """From every event and state there is."""
+    """From every event and state there is. A sample counts once for a person, as they left it."""
     found = Working()
+    undone = {number for (number,) in connection.all("SELECT undoes FROM event WHERE undoes IS NOT NULL")}
+    said: dict[tuple[int, str], str] = {}
     rows = connection.all(
-        "SELECT person, kind, at FROM event WHERE kind IN ('keep', 'reject') AND batch IS NULL ORDER BY id"
+        "SELECT id, person, kind, at, sample_id FROM event WHERE kind IN ('keep', 'reject', 'unset') "
+        "AND batch IS NULL ORDER BY id"
     )
-    for person, kind, at in rows:
+    for number, person, kind, at, sample_id in rows:
         work = found.of(person)
         pause = at - work.last
         work.busy_s += pause if work.last and pause <= PAUSE_S else SECOND_S
         work.last = at
-        work.decided += 1
-        work.keeps += kind == "keep"
+        if number not in undone:
+            said[person, sample_id] = kind
+    for (person, _), kind in said.items():
+        found.of(person).decided += kind != "unset"
+        found.of(person).keeps += kind == "keep"
     for state in states:
         _compare(found, state)
     return found

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from curation_ui.database import Database
+from curation_ui.keeping import Keeper, backup_of
+from store.digest import fingerprint
 from store.errors import MashbillError, UsageError
 from store.store import Store
 
@@ -25,7 +27,7 @@ def database_of(store: Store, dataset: str, url: str) -> Database:
     if url:
         if not url.startswith(("postgresql://", "postgres://")):
             raise UsageError(f"--database {url!r}: expected postgresql://USER:PASSWORD@HOST:PORT/NAME")
-        return Database(url, f"mashbill_{dataset}")
+        return Database(url, schema_of(store, dataset))
     if not store.root.local:
         raise MashbillError(
             f"{store.url} is an object store, where SQLite cannot write. Give --database "
@@ -41,11 +43,18 @@ def database_of(store: Store, dataset: str, url: str) -> Database:
     except (sqlite3.Error, OSError) as error:
         lock.close()
         raise MashbillError(
-            f"the decisions in {file} cannot be opened ({error}). Restore the file from a copy, or move it "
-            "away to begin anew; exports in the store's decisions/ stay."
+            f"the decisions in {file} cannot be opened ({error}). Put {backup_of(file).name} in its place, "
+            "which is at most an hour older, or move it away to begin anew; exports in the "
+            "store's decisions/ stay."
         ) from error
     database.closing.callback(lock.close)
+    database.closing.callback(Keeper(file).close)
     return database
+
+
+def schema_of(store: Store, dataset: str) -> str:
+    """PostgreSQL's schema of a queue: one for each store (by its address) and dataset, within 63 bytes."""
+    return f"mashbill_{fingerprint({'store': store.url, 'dataset': dataset})}"
 
 
 def refuse_shared(folder: Path, mounts: Path) -> None:

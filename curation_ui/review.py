@@ -14,6 +14,7 @@ from curation_ui.access import Access, Person
 from curation_ui.board import Board
 from curation_ui.catalog import Catalog, open_catalog
 from curation_ui.database import Connection, Database
+from curation_ui.following import Follower
 from curation_ui.images import Images
 from curation_ui.place import database_of
 from curation_ui.tokens import Counter
@@ -128,6 +129,7 @@ def open_review(settings: Settings, ui: str) -> Review:
     database.lost = board.load
     if database.postgres:  # the only one that other hosts write to as well
         database.before = board.catch_up
+        database.closing.callback(Follower(database).close)
     images = Images(settings.store, settings.version, catalog)
     return Review(settings, ui, catalog, database, access, board, images, token)
 

@@ -11,17 +11,16 @@ from starlette.routing import Route
 
 from curation_ui import batches
 from curation_ui.access import Person, Refused
-from curation_ui.asking import allowance, answer, api, body_of, number, review_of
+from curation_ui.asking import allowance, answer, api, body_of, number, octets, review_of
 from curation_ui.bodies import Ask, Batch
 from curation_ui.cards import small_cards
 from curation_ui.database import Connection
 from curation_ui.groups import best_first, columns, shared_clusters
 from curation_ui.review import Review
-from curation_ui.snapshots import Snapshot, Snapshots
+from curation_ui.snapshots import Snapshots
 
 PAGE = 256
 CLUSTERS_PAGE, CLUSTER_ITEMS = 64, 32
-OCTETS = "application/octet-stream"
 
 
 def _snapshots(request: Request) -> Snapshots:
@@ -39,7 +38,7 @@ async def post_snapshots(request: Request) -> Response:
 
 async def get_order(request: Request) -> Response:
     found = _snapshots(request).get(request.path_params["snapshot"], request.state.who)
-    return Response(found.order.tobytes(), media_type=OCTETS)
+    return octets(found.order.tobytes())
 
 
 async def get_snapshot_cards(request: Request) -> Response:
@@ -64,22 +63,8 @@ async def post_batch(request: Request) -> Response:
         return answer(found)
     if asked.uuid is None:
         raise Refused("a batch needs a uuid, by which it is done once", 400)
-    about = _about(asked, snapshot)
-    count = await review.database.write(lambda c: batches.apply(c, review, who, asked, items, about))
-    return answer({"count": count, "batch": asked.uuid})
-
-
-def _about(asked: Batch, snapshot: Snapshot | None) -> dict[str, Any]:
-    """What was asked for, for the record."""
-    found: dict[str, Any] = {
-        "reasons": asked.reasons,
-        "find": asked.find,
-        "replace": asked.replace,
-        "by": asked.by,
-    }
-    if snapshot:
-        found |= {"snapshot": snapshot.asked, "ranges": asked.ranges or ((asked.start, asked.stop),)}
-    return {name: value for name, value in found.items() if value not in ("", ())}
+    done = await review.database.write(lambda c: batches.apply(c, review, who, asked, items, snapshot))
+    return answer({"count": done.count, "kept": done.kept, "batch": asked.uuid})
 
 
 async def get_columns(request: Request) -> Response:

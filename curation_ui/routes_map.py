@@ -9,10 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from curation_ui.access import Refused
-from curation_ui.asking import answer, api, review_of
+from curation_ui.asking import answer, api, octets, review_of
 from curation_ui.planes import colors, planes, points
 
-OCTETS = "application/octet-stream"
 VERDICTS = ["undecided", "kept", "rejected"]
 
 
@@ -22,12 +21,12 @@ async def get_maps(request: Request) -> Response:
 
 async def get_points(request: Request) -> Response:
     found = await asyncio.to_thread(points, review_of(request).catalog, request.path_params["column"])
-    return Response(found, media_type=OCTETS)
+    return octets(found)
 
 
 async def get_colors(request: Request) -> Response:
     """One byte per item: the number of its label, or 255."""
-    return Response((await _colors(request))[0], media_type=OCTETS)
+    return octets((await _colors(request))[0])
 
 
 async def get_labels(request: Request) -> Response:

@@ -12,7 +12,7 @@ from curation_ui.access import Refused
 from curation_ui.asking import answer, api, body_of, review_of
 from curation_ui.bodies import Invite
 from curation_ui.database import Connection
-from curation_ui.overview import all_states, overview
+from curation_ui.overview import all_states, overview, without_verdicts
 from curation_ui.people import told, work_of
 
 
@@ -22,7 +22,10 @@ async def get_overview(request: Request) -> Response:
     key = (review.board.seen, int(review.clock() // 10))
     if state.overview is None or state.overview[0] != key:
         state.overview = (key, await review.database.read(lambda c: overview(c, review)))
-    return answer(state.overview[1])
+    found, who = state.overview[1], request.state.who
+    if review.settings.votes_required > 1 and not who.may("curator"):
+        found = without_verdicts(found, who.id)
+    return answer(found)
 
 
 async def get_people(request: Request) -> Response:

@@ -17,10 +17,11 @@ TABLES = (
         hash TEXT PRIMARY KEY, person BIGINT NOT NULL REFERENCES person(id),
         expires_at DOUBLE PRECISION NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS event (
-        id BIGINT PRIMARY KEY, uuid TEXT UNIQUE, batch TEXT, sample_id TEXT NOT NULL,
+        id INTEGER PRIMARY KEY, uuid TEXT, batch TEXT, sample_id TEXT NOT NULL,
         person BIGINT NOT NULL REFERENCES person(id), kind TEXT NOT NULL, standing TEXT NOT NULL,
         payload TEXT NOT NULL, base BIGINT, undoes BIGINT, shown_ms BIGINT, client_at TEXT,
         ui TEXT NOT NULL, at DOUBLE PRECISION NOT NULL)""",
+    "CREATE UNIQUE INDEX IF NOT EXISTS event_uuid ON event (uuid) WHERE uuid IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS event_of_sample ON event (sample_id, id)",
     "CREATE INDEX IF NOT EXISTS event_of_person ON event (person, id)",
     "CREATE INDEX IF NOT EXISTS event_of_batch ON event (batch) WHERE batch IS NOT NULL",

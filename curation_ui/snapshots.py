@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import secrets
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from curation_ui.access import Person, Refused
 from curation_ui.bodies import Ask
@@ -19,26 +17,31 @@ from curation_ui.planes import inside
 from curation_ui.query import QueryError, parse
 from curation_ui.review import Review
 
-MOST = 64
-"""Snapshots that are remembered; the ones not used for longest go first."""
+MOST = 8
+"""Snapshots of one person that are remembered; the ones not used for longest go first."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """``order``: items, uint32. ``asked``: the query and the sort it came from."""
+    """``order``: items, uint32. ``asked``: the query and the sort it came from. ``newest``: id of the newest
+    event there was."""
 
     name: str
     person: int
     order: np.ndarray
     asked: str
+    newest: int
 
 
 class Snapshots:
-    """Snapshots by name; each belongs to who made it."""
+    """Snapshots by name; each belongs to who made it.
+
+    A name is never given twice, also not by the next server: a page that was left open must not change
+    other items than those it shows.
+    """
 
     def __init__(self) -> None:
         self._found: OrderedDict[str, Snapshot] = OrderedDict()
-        self._names = itertools.count(1)
         self._lock = threading.Lock()
 
     def make(self, review: Review, who: Person, asked: Ask) -> Snapshot:
@@ -49,6 +52,7 @@ class Snapshots:
         query = parse(asked.query)
         if review.settings.votes_required > 1 and not who.may("curator"):
             refuse_verdicts(query)
+        newest = review.board.seen
         found = mask(review, query)
         if asked.map:
             found &= inside(review.catalog, asked.map, asked.area)
@@ -56,14 +60,16 @@ class Snapshots:
         said = f"{asked.query} | {asked.sort}"
         with self._lock:
             made = Snapshot(
-                f"s{next(self._names)}",
+                f"s{secrets.token_hex(16)}",
                 who.id,
                 order,
                 f"{said} | {asked.map} {list(asked.area)}" if asked.map else said,
+                newest,
             )
             self._found[made.name] = made
-            while len(self._found) > MOST:
-                self._found.popitem(last=False)
+            own = [name for name, found in self._found.items() if found.person == who.id]
+            for name in own[:-MOST]:
+                del self._found[name]
         return made
 
     def get(self, name: str, who: Person) -> Snapshot:
@@ -87,10 +93,9 @@ def _sorted(review: Review, items: np.ndarray, sort: str) -> np.ndarray:
     if name not in rows.column_names or kind_of(rows[name].type) not in ("number", "text", "bool"):
         there = [field.name for field in rows.schema if kind_of(field.type) in ("number", "text", "bool")]
         raise QueryError(f"there is no column {name!r} to sort by. There are: item, {', '.join(there)}", 0)
-    column = rows[name]
-    if pa.types.is_boolean(column.type):
-        column = pc.cast(column, pa.int8())
-    chosen = column if len(items) == len(column) else column.take(pa.array(items))
-    direction = "descending" if sort.startswith("-") else "ascending"
-    at = pc.sort_indices(pa.table({"key": chosen}), [("key", direction, "at_end")])
-    return np.asarray(items[at.to_numpy()])
+    order = review.catalog.sorted_by(name, sort.startswith("-"))
+    if len(items) == len(order):
+        return order
+    wanted = np.zeros(len(order), bool)
+    wanted[items] = True
+    return np.asarray(order[wanted[order]])

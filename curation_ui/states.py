@@ -7,8 +7,10 @@ second opinion), so folding the same events gives the same state whoever does it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels of the upright image."""
@@ -16,6 +18,9 @@ Box = tuple[int, int, int, int]
 VERDICTS = ("keep", "reject", "unset")
 ASPECTS = {"keep": "verdict", "reject": "verdict", "unset": "verdict", "caption": "caption", "crop": "crop"}
 """What of a sample a kind of event is about."""
+_TOUCHES = {kind: f"{aspect}_touch" for kind, aspect in ASPECTS.items()}
+Fields = dict[str, Any]
+"""Of a ``State``, by name."""
 
 
 class Vote(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -118,15 +123,17 @@ def unpacked(data: str) -> State:
 
 def fold(events: Sequence[Event]) -> State:
     """The state after all events of one sample, in order of their ids."""
+    if len(events) == 2 and events[1].undoes == events[0].id:  # each of a batch that is undone
+        return _touched(_touched(NOTHING, events[0], events[0], {}), events[1], events[0], {})
     by_id = {event.id: event for event in events}
     undone = {event.undoes for event in events if event.kind == "undo"}
     state = NOTHING
     for event in events:
         if event.kind == "undo":
             assert event.undoes is not None
-            state = _touched(state, event, by_id[event.undoes])
+            state = _touched(state, event, by_id[event.undoes], {})
         elif event.id in undone:
-            state = _touched(state, event, event)
+            state = _touched(state, event, event, {})
         else:
             state = step(state, event)
     return state
@@ -137,53 +144,41 @@ def step(state: State, event: Event) -> State:
     if event.standing == "conflict":
         return state
     if event.kind == "caption":
-        written = event.caption is not None
-        state = _replaced(
-            state,
-            caption=event.caption,
-            caption_by=event.person if written else 0,
-            caption_event=event.id if written else 0,
-        )
+        by = (event.person, event.id) if event.caption is not None else (0, 0)
+        said: Fields = {"caption": event.caption, "caption_by": by[0], "caption_event": by[1]}
     elif event.kind == "crop":
-        drawn = event.crop is not None
-        state = _replaced(
-            state,
-            crop=event.crop,
-            crop_by=event.person if drawn else 0,
-            crop_event=event.id if drawn else 0,
-        )
+        by = (event.person, event.id) if event.crop is not None else (0, 0)
+        said = {"crop": event.crop, "crop_by": by[0], "crop_event": by[1]}
     else:
-        state = _voted(state, event)
-    return _touched(state, event, event)
+        said = _voted(state, event)
+    return _touched(state, event, event, said)
 
 
-def _voted(state: State, event: Event) -> State:
+def _voted(state: State, event: Event) -> Fields:
     mine = Vote(event.person, event.kind, event.reasons, event.id, event.slot)
     new = () if event.kind == "unset" else (mine,)
     if event.standing == "second":
-        return _replaced(state, seconds=(*_others(state.seconds, event.person), *new))
+        return {"seconds": (*_others(state.seconds, event.person), *new)}
     if event.standing == "vote":
-        return _replaced(state, votes=(*_others(state.votes, event.person), *new))
+        return {"votes": (*_others(state.votes, event.person), *new) if state.votes else new}
     if new:
-        return _replaced(state, ruling=mine)
+        return {"ruling": mine}
     voters = {vote.person for vote in state.votes}
     kept = tuple(vote for vote in state.seconds if vote.person not in voters)
-    return _replaced(state, ruling=None, votes=(), seconds=(*kept, *state.votes))
+    return {"ruling": None, "votes": (), "seconds": (*kept, *state.votes)}
 
 
 def _others(votes: Iterable[Vote], person: int) -> tuple[Vote, ...]:
     return tuple(vote for vote in votes if vote.person != person)
 
 
-def _touched(state: State, event: Event, about: Event) -> State:
-    """Count a change by ``event`` of what ``about`` is about; second opinions change nothing shown."""
-    if about.standing in ("second", "conflict"):
-        return state
-    version = state.version + 1
-    aspect = ASPECTS[about.kind]
-    touch = {f"{aspect}_touch": Touch(version, event.person, event.id)}
-    return _replaced(state, version=version, decided_at=event.at, **touch)
+def _touched(state: State, event: Event, about: Event, said: Fields) -> State:
+    """``state`` with ``said``, counting a change by ``event`` of what ``about`` is about.
 
-
-def _replaced(state: State, **fields: object) -> State:
-    return msgspec.structs.replace(state, **fields)
+    Second opinions change nothing shown.
+    """
+    if about.standing not in ("second", "conflict"):
+        version = state.version + 1
+        said[_TOUCHES[about.kind]] = Touch(version, event.person, event.id)
+        said["version"], said["decided_at"] = version, event.at
+    return replace(state, **said) if said else state

@@ -110,7 +110,8 @@ def allowed_hosts(host: str, public_url: str) -> tuple[str, ...]:
                 f"--host {host} lets other machines in. Say how they reach the server, such as "
                 "--allow-remote https://curate.example.org, and invite people on its page."
             )
-        return LOOPBACK
+        shown = f"[{host}]" if ":" in host else host
+        return LOOPBACK if shown in LOOPBACK else (*LOOPBACK, shown)
     found = urlsplit(public_url)
     if found.scheme not in ("http", "https") or not found.hostname or found.path.strip("/") or found.query:
         raise UsageError(f"--allow-remote {public_url!r}: expected http://HOST[:PORT] or https://HOST[:PORT]")

@@ -46,7 +46,8 @@ DECISIONS = pa.schema(
 )
 """``verdict``: ``keep`` or ``reject``; null where votes tie or are too few, or only words or a crop were
 given. ``reasons``: codes of a rejection, the first one first. ``caption``: a person's words. ``crop_*``:
-pixels of the upright image, all four or none. ``people`` and ``events``: who, and the ids of the events it
+pixels of the upright image, all four or none. ``votes_*``: the votes that were asked for; a curator's ruling
+and second opinions are none. ``people`` and ``events``: who, and the ids of the events it
 stands on."""
 CROP = ("crop_left", "crop_top", "crop_right", "crop_bottom")
 VERDICTS = ("keep", "reject")

@@ -15,6 +15,7 @@ import { say } from "./dom.js";
 export function acknowledged(page, sent, results) {
   const byUuid = new Map(sent.map((event) => [event.uuid, event]));
   for (const { uuid, status, card_state: state, theirs } of results) {
+    if (status === "conflict") page.ledger.drop(uuid);
     const mine = byUuid.get(uuid), card = mine && page.trail.known.get(mine.item);
     if (!mine || !card) continue; // of an earlier page: the server has it, nothing shows it
     page.ledger.settle(card, state);
@@ -29,7 +30,7 @@ export function acknowledged(page, sent, results) {
  * @param {{undone: {kind: string, count: number}, states: {item: number}[], kept?: number[]}} answer
  */
 export async function undone(page, { undone, states, kept }) {
-  if (kept?.length) say(`${kept.length} of them stay: somebody changed them since.`);
+  if (kept?.length) say(`${kept.length === 1 ? "1 image stays" : `${kept.length} images stay`}: somebody changed ${kept.length === 1 ? "it" : "them"} since.`);
   for (const state of states) {
     const card = page.trail.known.get(state.item);
     if (card) page.ledger.settle(card, state);
@@ -45,9 +46,13 @@ export async function undone(page, { undone, states, kept }) {
 /** @param {Page} page @param {string} message @param {import("./kept.js").Entry} entry */
 export async function refused(page, message, entry) {
   const event = /** @type {Decision|undefined} */ (entry.event);
-  if (!event) return say(message);
-  page.readout.refused(`Not saved (${event.kind} of image ${event.item}): ${message}`);
-  const card = await fresh(page, event.item);
+  if (event) {
+    page.ledger.drop(event.uuid);
+    page.readout.refused(`Not saved (${event.kind} of image ${event.item}): ${message}`);
+  } else say(message);
+  const item = event?.item ?? page.trail.current?.item; // an undo went to the image that it was about
+  if (item === undefined) return;
+  const card = await fresh(page, item);
   if (card && card === page.trail.current) page.refresh();
 }
 

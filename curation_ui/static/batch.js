@@ -113,9 +113,10 @@ export class BatchDialog {
     byId("batch-error").textContent = "";
     byId("batch-count").textContent = "Working.";
     try {
-      const { count } = await this.desk.batch({ ...this.#body, uuid: this.uuid });
+      const { count, kept } = await this.desk.batch({ ...this.#body, uuid: this.uuid });
       this.dialog.close();
-      say(`${this.plan.title}: done for ${number(count)}. Undo takes all of it back.`);
+      const others = kept ? ` ${number(kept)} of them were decided by others since you chose: there yours is a second opinion.` : "";
+      say(`${this.plan.title}: done for ${number(count)}.${others} Undo takes all of it back.`);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.#fail(error.message); // asking again with the same uuid does nothing twice

@@ -12,6 +12,7 @@ import { Outbox } from "./send.js";
  */
 
 const EMPTY_MS = 15_000;
+const REMEMBERED = 500;
 
 export class Desk {
   /** @param {import("./kept.js").KeptEntries|null} kept @param {Listener} listener */
@@ -19,10 +20,12 @@ export class Desk {
     this.listener = listener;
     /** @type {(() => void)[]} */
     this.awaiting = [];
+    /** @type {string[]} uuids of the events and batches of this page, the newest last */
+    this.strokes = [];
     this.outbox = new Outbox(kept, {
       onResults: (sent, results) => this.#acknowledged(sent, results),
       onUndone: (answer) => this.#undone(/** @type {any} */ (answer)),
-      onRefused: (message) => this.#refused(message),
+      onRefused: (message, entry) => this.#refused(message, entry),
       onChange: () => this.#changed(),
     });
   }
@@ -31,16 +34,23 @@ export class Desk {
   decide(changes) {
     const batch = changes.length > 1 ? { batch: uuid() } : {};
     const at = new Date().toISOString();
-    this.outbox.put(changes.map(({ card, kind, reasons }) => {
+    const events = changes.map(({ card, kind, reasons }) => {
       const event = { uuid: uuid(), item: card.item, kind, reasons, caption: null, crop: null, base: card.version, lease: null, shown_ms: null, at, ...batch };
-      Object.assign(card, { verdict: kind === "unset" ? null : kind, reasons, version: card.version + 1 });
+      Object.assign(card, { verdict: kind === "unset" ? null : kind, reasons });
       return event;
-    }));
+    });
+    this.outbox.put(events);
+    this.#remember(batch.batch ?? events[0].uuid);
   }
 
   undo() {
-    this.outbox.undo(uuid());
+    this.outbox.undo(uuid(), this.strokes.pop());
     this.outbox.flush();
+  }
+
+  /** @param {string} name */
+  #remember(name) {
+    this.strokes = [...this.strokes, name].slice(-REMEMBERED);
   }
 
   /** What a batch would do. @param {object} body @returns {Promise<{count: number, changes: number, examples: {item: number, before: string|null, after: string|null}[]}>} */
@@ -49,10 +59,12 @@ export class Desk {
     return send("/api/batch", { ...body, preview: true });
   }
 
-  /** Does it; the same uuid again does nothing more. @param {object} body with a uuid @returns {Promise<{count: number}>} */
+  /** Does it; the same uuid again does nothing more. @param {any} body with a uuid @returns {Promise<{count: number, kept: number}>}
+   * `kept`: of these, what others decided since, where this is a second opinion */
   async batch(body) {
     await this.#empty();
     const done = await send("/api/batch", body);
+    if (!this.strokes.includes(body.uuid)) this.#remember(body.uuid);
     this.listener.onStale();
     return done;
   }
@@ -90,8 +102,9 @@ export class Desk {
     if (undone.count > states.length) this.listener.onStale();
   }
 
-  /** @param {string} message */
-  #refused(message) {
+  /** @param {string} message @param {import("./kept.js").Entry} entry */
+  #refused(message, entry) {
+    this.strokes = this.strokes.filter((name) => name !== entry.uuid);
     say(message);
     this.listener.onStale();
   }

@@ -1,7 +1,8 @@
 // What the browser keeps until the server has it: a small table in IndexedDB.
 
 /**
- * @typedef {{uuid: string, order: number, event?: object}} Entry an event, or (without one) an undo
+ * @typedef {{uuid: string, order: number, event?: object, undoes?: string}} Entry an event, or (without one) an
+ *   undo: of the stroke it names, else of the newest
  */
 
 const TABLE = "unsaved";

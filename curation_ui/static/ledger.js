@@ -8,7 +8,8 @@ import { take } from "./trail.js";
  * @typedef {import("./send.js").Decision} Decision
  * @typedef {{card: Card, kind: Decision["kind"], reasons?: string[], caption?: string|null,
  *   crop?: number[]|null}} Change
- * @typedef {{changes: {card: Card, before: object}[], kind: string, last: Decision}} Stroke
+ * @typedef {{name: string, changes: {card: Card, before: object, event: Decision}[], kind: string,
+ *   last: Decision}} Stroke `name`: uuid of its event, or of the batch of its events
  */
 
 const REMEMBERED = 500;
@@ -28,7 +29,11 @@ function apply(card, { kind, reasons = [], caption = null, crop = null }, me) {
     card.reasons = kind === "reject" ? reasons : [];
     card.by = kind === "unset" ? null : me;
   }
-  card.version++;
+}
+
+/** @param {string|undefined} kind */
+function isVerdict(kind) {
+  return kind === "keep" || kind === "reject";
 }
 
 export class Ledger {
@@ -47,11 +52,11 @@ export class Ledger {
     const batch = changes.length > 1 ? { batch: uuid() } : {};
     const made = changes.map((change) => this.#enterOne(change, shownMs, batch));
     this.outbox.put(made.map(({ event }) => event));
-    const kind = changes[changes.length - 1].kind;
-    const stroke = { changes: made, kind, last: made[made.length - 1].event };
+    const kind = changes[changes.length - 1].kind, last = made[made.length - 1].event;
+    const stroke = { name: last.batch ?? last.uuid, changes: made, kind, last };
     this.strokes.push(stroke);
     if (this.strokes.length > REMEMBERED) this.strokes.shift();
-    if (kind === "keep" || kind === "reject") this.decided++;
+    if (isVerdict(kind)) this.decided++;
     return stroke;
   }
 
@@ -82,13 +87,20 @@ export class Ledger {
   /** Takes the newest stroke back on the page and asks the server to. @returns {Stroke|null} null: made elsewhere */
   undo() {
     const stroke = this.strokes.pop() ?? null;
-    for (const { card, before } of [...(stroke?.changes ?? [])].reverse()) {
-      Object.assign(card, before);
-      card.version++;
-    }
-    if (stroke && (stroke.kind === "keep" || stroke.kind === "reject")) this.decided--;
-    this.outbox.undo(uuid());
+    for (const { card, before } of [...(stroke?.changes ?? [])].reverse()) Object.assign(card, before);
+    if (isVerdict(stroke?.kind)) this.decided--;
+    this.outbox.undo(uuid(), stroke?.name);
     return stroke;
+  }
+
+  /** Forgets a change that the server did not take: undo must not mean it. @param {string} name uuid of its event */
+  drop(name) {
+    this.strokes = this.strokes.flatMap((stroke) => {
+      const changes = stroke.changes.filter(({ event }) => event.uuid !== name);
+      const kind = changes[changes.length - 1]?.event.kind;
+      if (isVerdict(stroke.kind) && !isVerdict(kind)) this.decided--;
+      return kind ? [{ ...stroke, changes, kind }] : [];
+    });
   }
 
   /** Whether something of an item, or an undo of anything, is still on its way. @param {number} item */

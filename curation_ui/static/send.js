@@ -52,9 +52,10 @@ export class Outbox {
     this.#enter(events.map((event, index) => ({ uuid: event.uuid, order: first + index, event })));
   }
 
-  /** Undoes the newest of this person's strokes, those before it in here included. @param {string} uuid */
-  undo(uuid) {
-    this.#enter([{ uuid, order: this.#next() }]);
+  /** Undoes a stroke; the newest of this person's without a name. @param {string} uuid
+   * @param {string} [undoes] uuid of its event or batch */
+  undo(uuid, undoes) {
+    this.#enter([{ uuid, order: this.#next(), undoes }]);
   }
 
   /** Keeps the newest entry back for a moment, in which it may still be amended. @param {string} uuid @param {number} ms */
@@ -165,7 +166,8 @@ export class Outbox {
 
   /** @param {Entry} entry @param {boolean} leaving */
   async #sendUndo(entry, leaving) {
-    const answer = await send("/api/undo", { uuid: entry.uuid }, { keepalive: leaving });
+    const { uuid, undoes } = entry;
+    const answer = await send("/api/undo", { uuid, undoes }, { keepalive: leaving });
     this.#forget([entry]);
     this.listener.onUndone(answer);
   }

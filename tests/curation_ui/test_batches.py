@@ -26,7 +26,7 @@ def test_a_preview_changes_nothing_and_the_batch_does_what_it_said(served: Any) 
     assert told["examples"][0] == {"item": 3, "before": None, "after": "reject"}
     assert owner.get("/api/overview")["decided"] == 1
     sent = batch | {"uuid": name()}
-    assert owner.post("/api/batch", sent) == {"count": 19, "batch": sent["uuid"]}
+    assert owner.post("/api/batch", sent) == {"count": 19, "kept": 0, "batch": sent["uuid"]}
     assert owner.post("/api/batch", sent)["count"] == 19, "once"
     events = served.review.database.submit_read(lambda c: c.one("SELECT count(*) FROM event")).result(30)
     assert events == (20,)
@@ -37,6 +37,23 @@ def test_a_preview_changes_nothing_and_the_batch_does_what_it_said(served: Any) 
     assert {state["verdict"] for state in undone["states"]} == {None}
     served.clock.now += 10
     assert owner.get("/api/overview")["rejected"] == 1
+
+
+def test_a_batch_does_not_overrule_what_its_curator_never_saw(served: Any) -> None:
+    owner, ana = served.owner(), served.person("annotator")
+    ana.event(0, "keep")
+    batch = select(owner) | {"kind": "reject", "stop": 4, "uuid": name()}
+    ana.event(1, "keep")
+    owner.event(2, "keep")
+    told = {"count": 4, "kept": 1, "batch": batch["uuid"]}
+    assert owner.post("/api/batch", batch) == told
+    assert owner.post("/api/batch", batch) == told
+    cards = owner.get("/api/cards?items=0,1,2,3")["cards"]
+    assert [card["verdict"] for card in cards] == ["reject", "keep", "reject", "reject"]
+    assert owner.post("/api/snapshots", {"query": "verdict:second"})["count"] == 2
+    again = select(owner, "verdict:keep") | {"kind": "reject", "uuid": name()}
+    assert owner.post("/api/batch", again)["kept"] == 0, "now it was seen"
+    assert owner.get("/api/cards?items=1")["cards"][0]["verdict"] == "reject"
 
 
 def test_words_are_replaced_in_a_range_and_back(served: Any) -> None:

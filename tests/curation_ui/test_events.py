@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from curation_ui.access import Person, Refused
 from curation_ui.board import Board
-from curation_ui.bodies import NewEvent
+from curation_ui.bodies import NewEvent, Undo
 from curation_ui.database import Connection
 from curation_ui.events import LATEST_COLUMNS, Outcome, read_events, read_states, record
 from curation_ui.schema import SQLITE_TRIGGERS, TABLES
@@ -55,8 +55,9 @@ class Desk:
         [outcome] = record(self.connection, self.board, PEOPLE[person], [new], 1.0, "ui")
         return outcome
 
-    def undo(self, person: int, name: str = "") -> Undone:
-        return undo(self.connection, self.board, PEOPLE[person], name or str(uuid.uuid4()), 2.0, "ui")
+    def undo(self, person: int, name: str = "", undoes: str | None = None) -> Undone:
+        asked = Undo(name or str(uuid.uuid4()), undoes)
+        return undo(self.connection, self.board, PEOPLE[person], asked, 2.0, "ui")
 
     def state(self, item: int) -> State:
         return read_states(self.connection, [IDS[item]]).get(IDS[item], NOTHING)
@@ -102,7 +103,8 @@ def act(desk: Desk, kind: str, person: int, item: int, late: int) -> None:
     elif kind == "batch":
         batch = str(uuid.uuid4())
         news = [
-            NewEvent(str(uuid.uuid4()), n, "reject", base, ("blur",), batch=batch) for n in range(len(IDS))
+            NewEvent(str(uuid.uuid4()), n, "reject", min(base, desk.state(n).version), ("blur",), batch=batch)
+            for n in range(len(IDS))
         ]
         record(desk.connection, desk.board, PEOPLE[person], news, 1.0, "ui")
     elif kind == "caption":
@@ -204,6 +206,53 @@ def test_events_of_one_batch_are_undone_together_and_what_others_built_on_stays(
     assert refused.value.more == {"kept": [1]}
 
 
+def test_undo_means_what_it_names_and_nothing_else() -> None:
+    """A conflict and a refused event are nothing to take back, and the decision before them stays."""
+    desk = Desk()
+    names = [str(uuid.uuid4()) for _ in range(4)]
+    desk.do(2, 1, "caption", caption="theirs")
+    desk.do(1, 0, "keep", uuid=names[0])
+    assert desk.do(1, 1, "caption", base=0, caption="mine", uuid=names[1]).status == "conflict"
+    for name in (names[1], names[2]):
+        with pytest.raises(Refused, match="nothing of yours by that name"):
+            desk.undo(1, undoes=name)
+    assert desk.verdict(0) == "keep"
+    desk.do(1, 2, "reject", uuid=names[3])
+    assert [item for item, _ in desk.undo(1, undoes=names[0]).states] == [0], "which is not the newest"
+    assert (desk.verdict(0), desk.verdict(2)) == (None, "reject")
+    with pytest.raises(Refused, match="or is undone"):
+        desk.undo(1, undoes=names[0])
+    with pytest.raises(Refused, match="nothing of yours by that name"):
+        desk.undo(0, undoes=names[3])
+
+
+def test_undo_passes_over_what_others_built_on() -> None:
+    desk = Desk()
+    name = str(uuid.uuid4())
+    desk.do(1, 0, "keep")
+    desk.do(1, 1, "caption", caption="mine", uuid=name)
+    desk.do(2, 1, "caption", caption="theirs")
+    done = desk.undo(1)
+    assert (done.kind, [item for item, _ in done.states], done.kept) == ("keep", [0], [1])
+    assert desk.state(1).caption == "theirs"
+    for undoes in (None, name):
+        with pytest.raises(Refused, match="others have changed"):
+            desk.undo(1, undoes=undoes)
+
+
+def test_the_name_of_anothers_batch_takes_back_nothing_of_theirs() -> None:
+    desk = Desk()
+    batch = str(uuid.uuid4())
+    desk.do(2, 0, "reject", batch=batch)
+    desk.do(2, 1, "reject", batch=batch)
+    desk.do(1, 2, "keep", batch=batch)
+    assert [item for item, _ in desk.undo(1).states] == [2]
+    with pytest.raises(Refused, match="nothing of yours"):
+        desk.undo(1, undoes=batch)
+    assert [desk.verdict(item) for item in range(3)] == ["reject", "reject", None]
+    assert desk.undo(2, undoes=batch).count == 2
+
+
 def test_events_that_make_no_sense_store_nothing() -> None:
     desk = Desk()
     for more in (
@@ -212,10 +261,13 @@ def test_events_that_make_no_sense_store_nothing() -> None:
         {"item": 0, "kind": "caption", "caption": " \n"},
         {"item": 0, "kind": "caption", "caption": "a\0b"},
         {"item": 0, "kind": "caption", "caption": "é" * 5000},
+        {"item": 0, "kind": "keep", "reasons": ("hands",)},
+        {"item": 0, "kind": "keep", "base": 1},
+        {"item": 0, "kind": "caption", "caption": "words", "base": 2**70},
     ):
         news = [
             NewEvent(str(uuid.uuid4()), 1, "keep", 0),
-            NewEvent(uuid=str(uuid.uuid4()), base=0, **more),  # type: ignore[arg-type]
+            NewEvent(**({"uuid": str(uuid.uuid4()), "base": 0} | more)),  # type: ignore[arg-type]
         ]
         with pytest.raises(Refused):
             record(desk.connection, desk.board, PEOPLE[0], news, 1.0, "ui")

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from curation_ui.exporting import Exporter
+from curation_ui.exporting import Exporter, decision
+from curation_ui.overview import all_states
+from curation_ui.states import State, Vote
 from store.decisions import find_decisions
 
 ROOT = Path(__file__).parents[2]
@@ -57,12 +59,43 @@ def test_decisions_come_out_as_a_table(served: Any, hats: Any) -> None:
     assert len(rows) == 4
     first, second, third, fourth = (rows[served.review.catalog.sample_id(item)] for item in range(4))
     assert (first["verdict"], first["reasons"]) == ("reject", ["hands", "blur"])
-    assert (first["votes_keep"], first["votes_reject"], first["people"]) == (1, 1, ["Owner", "Ana"])
+    assert (first["votes_keep"], first["votes_reject"], first["people"]) == (0, 1, ["Owner", "Ana"])
     assert (second["verdict"], second["votes_keep"]) == ("keep", 1)
     assert (third["verdict"], third["caption"]) == (None, "other words")
     assert [fourth[f"crop_{side}"] for side in ("left", "top", "right", "bottom")] == [1, 2, 30, 40]
     assert all(row["events"] for row in rows.values())
     assert owner.post("/api/export", {}) == told, "the same decisions are the same export"
+
+
+def test_opinions_beside_the_votes_make_no_tie_and_hide_none(served: Any) -> None:
+    """``curated`` tells ``tied`` from ``undecided`` by the votes."""
+    owner, ana, ben = served.owner(), served.person("annotator"), served.person("annotator")
+    ana.event(0, "keep")
+    ben.event(0, "reject")
+    owner.event(0, "keep", base=1)
+    owner.event(0, "unset", base=2)
+    states = served.review.database.submit_read(all_states).result(30)
+    row = decision("a", states[served.review.catalog.sample_id(0)], 1, {1: "Owner", 2: "Ana", 3: "Ben"})
+    assert (row["verdict"], row["votes_keep"], row["votes_reject"]) == (None, 0, 0), "no votes: undecided"
+    vote = Vote(1, "keep", (), 1, 0)
+    other, third = Vote(2, "reject", (), 2, 1), Vote(3, "keep", (), 3, 0)
+    row = decision("a", State(votes=(vote, other), seconds=(third,)), 2, {1: "Owner", 2: "Ana", 3: "Ben"})
+    assert (row["verdict"], row["votes_keep"], row["votes_reject"]) == (None, 1, 1), "tied"
+
+
+def test_progress_counts_samples_and_not_what_was_undone(served: Any) -> None:
+    owner, ana = served.owner(), served.person("annotator", "Ana")
+    for number in range(5):
+        ana.event(0, "keep")
+        ana.post("/api/undo", {"uuid": f"undo-{number:04d}"})
+    ana.event(0, "keep")
+    ana.event(0, "reject")
+    ana.event(1, "keep")
+    ana.event(2, "keep")
+    ana.event(2, "unset")
+    [line] = [line for line in owner.get("/api/people")["people"] if line["name"] == "Ana"]
+    assert (line["decided"], line["keep_share"]) == (2, 0.5)
+    assert sum(hour["decided"] for hour in owner.get("/api/overview")["per_hour"]) == 4
 
 
 def test_decisions_carry_over_to_a_later_version(hats: Any, serving: Any) -> None:

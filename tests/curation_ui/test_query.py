@@ -202,8 +202,16 @@ def test_a_snapshot_keeps_its_order_while_others_decide(served: Any) -> None:
 
 def test_who_judges_on_their_own_cannot_ask_what_others_said(hats: Any, serving: Any) -> None:
     served = serving(hats, votes_required=2)
-    owner, ana = served.owner(), served.person("annotator")
-    for query in ("verdict:keep", "red OR NOT reason:hands", "(by:owner)"):
+    owner, ana = served.owner(), served.person("annotator", "Ana")
+    asked = (
+        "verdict:keep",
+        "red OR NOT reason:hands",
+        "(by:owner)",
+        "NOT (NOT verdict:second)",
+        "red AND by:ana",
+    )
+    ana.event(1, "reject", reasons=["hands"])
+    for query in asked:
         assert owner.ask("POST", "/api/snapshots", {"query": query}).status == 200
         reply = ana.ask("POST", "/api/snapshots", {"query": query})
         assert (reply.status, "for curators" in reply.json["error"]) == (400, True)

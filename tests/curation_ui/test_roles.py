@@ -48,6 +48,40 @@ def test_nobody_undoes_what_another_did(two: Any) -> None:
     assert ben.ask("POST", "/api/undo", {"uuid": undone}).status == 409
 
 
+def test_nobody_undoes_anothers_batch_by_its_name(two: Any) -> None:
+    served, ana, _ = two
+    cy, batch = served.person("curator"), str(uuid.uuid4())
+    name = cy.post("/api/snapshots", {"query": ""})["snapshot"]
+    cy.post("/api/batch", {"uuid": batch, "snapshot": name, "start": 2, "stop": 6, "kind": "reject"})
+    ana.event(0, "keep", batch=batch)
+    assert ana.post("/api/undo", {"uuid": str(uuid.uuid4()), "undoes": batch})["undone"]["count"] == 1
+    assert ana.ask("POST", "/api/undo", {"uuid": str(uuid.uuid4()), "undoes": batch}).status == 409
+    cards = cy.get("/api/cards?items=0,2,5")["cards"]
+    assert [card["verdict"] for card in cards] == [None, "reject", "reject"]
+
+
+def test_a_crop_lies_inside_its_image(two: Any) -> None:
+    _, ana, _ = two
+    width, height = (ana.get("/api/cards?items=3")["cards"][0][name] for name in ("width", "height"))
+    for box, status in (
+        ([0, 0, width, height], 200),
+        ([0, 0, width + 1, 9], 400),
+        ([0, 0, 9, height + 1], 400),
+    ):
+        event = {"uuid": str(uuid.uuid4()), "item": 3, "kind": "crop", "base": 0, "crop": box}
+        reply = ana.ask("POST", "/api/events", {"events": [event]})
+        assert reply.status == status
+        assert status == 200 or f"{width} x {height} pixels" in reply.json["error"]
+
+
+def test_who_was_lent_an_item_is_here_until_the_lease_ends(two: Any) -> None:
+    served, ana, ben = two
+    item = ana.get("/api/queue?n=1")["cards"][0]["item"]
+    assert ben.get(f"/api/cards?items={item}")["cards"][0]["here"] == ["Ana"]
+    served.clock.now += 300
+    assert ben.get(f"/api/cards?items={item}")["cards"][0]["here"] == []
+
+
 def test_nobody_uses_anothers_lease_or_uuid(two: Any) -> None:
     _, ana, ben = two
     lease = ana.get("/api/queue?n=2")["lease"]
@@ -93,3 +127,23 @@ def test_an_annotator_sees_no_verdict_but_their_own_where_several_judge(hats: An
     assert (seen["ben"]["verdict"], seen["ben"]["reasons"], seen["ben"]["by"]) == (None, [], None)
     ben.event(0, "reject", base=0)
     assert cy.get("/api/cards?items=0")["cards"][0]["verdict"] == "reject"
+
+
+def test_the_overview_tells_an_annotator_no_verdicts_of_others_where_several_judge(
+    hats: Any, serving: Any
+) -> None:
+    served = serving(hats, votes_required=2)
+    ana, ben, cy = (
+        served.person("annotator", "Ana"),
+        served.person("annotator", "Ben"),
+        served.person("curator"),
+    )
+    ana.event(0, "reject", reasons=["hands"])
+    ben.event(0, "reject", reasons=["hands"])
+    ana.event(1, "reject")
+    ben.event(1, "keep")
+    told = ben.get("/api/overview")
+    assert (told["reasons"], told["disagreed"]) == ({}, [])
+    assert [(line["name"], line["keep_share"]) for line in told["people"]] == [("Ben", 0.5)]
+    assert cy.get("/api/overview")["disagreed"] == [1]
+    assert cy.get("/api/overview")["reasons"] == {"hands": 1}

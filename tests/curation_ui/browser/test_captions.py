@@ -97,6 +97,33 @@ def test_two_people_and_one_caption(page: Page, enter: Callable[..., Page], serv
     assert [kind for (kind,) in server.events()] == ["caption", "conflict", "caption"]
 
 
+SEND = """(event) => fetch('/api/events', {method: 'POST', headers: {'Content-Type': 'application/json'},
+    body: JSON.stringify({events: [event]})}).then((answer) => answer.status)"""
+
+
+def test_undo_after_a_conflict_says_what_it_takes_back(
+    page: Page, enter: Callable[..., Page], server: Server
+) -> None:
+    """The caption was not taken, so undo means the decision before it, and the page goes there."""
+    kept = current(page)
+    page.keyboard.press("p")
+    item = current(page)
+    other = enter(invite(page, "Ben"))
+    theirs = {"uuid": "by-ben-0001", "item": item, "kind": "caption", "caption": "by Ben", "base": 0}
+    assert other.evaluate(SEND, theirs) == 200
+    page.keyboard.press("e")
+    page.locator("#caption-text").fill("mine, by the owner")
+    page.keyboard.press("Shift+Enter")
+    saved(page)
+    expect(page.locator("#conflict-banner")).to_contain_text("Ben changed the caption")
+    page.locator("#caption-text").blur()
+    page.keyboard.press("Backspace")
+    expect(page.locator("#facts")).to_contain_text(f"Image {kept} ")
+    saved(page)
+    assert (card(page, kept)["verdict"], card(page, item)["caption"]) == (None, "by Ben")
+    assert server.events() == [("keep",), ("caption",), ("conflict",), ("undo",)]
+
+
 def test_texts_that_mean_harm_stay_texts(page: Page, server: Server) -> None:
     seen = set()
     for _ in range(26):

@@ -24,7 +24,7 @@ SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     ":": operator.eq,
 }
 VERDICTS = {"none": NONE, "keep": KEEP, "reject": REJECT}
-FIELDS = ("caption", "chars", "tokens", "verdict", "reason", "by", "cluster")
+FIELDS = ("caption", "chars", "tokens", "verdict", "reason", "by", "edited", "cluster")
 
 Mask = np.ndarray
 
@@ -74,6 +74,8 @@ def _term(review: Review, term: Term) -> Mask:
         return _reason(review, term)
     if term.field == "by":
         return _by(review, term)
+    if term.field == "edited":
+        return _by_a_person(review, term)
     if term.field == "cluster":
         return _compared(term, review.catalog.clusters.item_sizes())
     return _column(review, term)
@@ -133,6 +135,18 @@ def _by(review: Review, term: Term) -> Mask:
     if person is None:
         raise QueryError(f"by:{term.value}: expected one of {', '.join(sorted(people))}", term.at)
     return np.asarray(review.board.by == person)
+
+
+def _by_a_person(review: Review, term: Term) -> Mask:
+    """Items that have a person's caption or crop."""
+    _only_plain(term)
+    edited = {"caption": set(review.board.captions), "crop": set(review.board.crops)}
+    if term.value not in (*edited, "none"):
+        raise QueryError(f"edited:{term.value}: expected caption, crop or none", term.at)
+    found = np.zeros(len(review.catalog), bool)
+    for item in edited.get(term.value, edited["caption"] | edited["crop"]):
+        found[item] = True
+    return ~found if term.value == "none" else found
 
 
 def _column(review: Review, term: Term) -> Mask:

@@ -4,6 +4,7 @@
 
     cat "red hat"                    words of the caption, all of them
     caption:word  chars:<100  tokens:>75  verdict:none|keep|reject|second  reason:hands  by:Ana
+    edited:caption|crop|none (by a person)
     cluster:>1 (how many look alike)  width:>=512  split:train  clip_similarity:>0.3  COLUMN:none
     NOT verdict:keep    a OR b    (a OR b) c    a AND b
 

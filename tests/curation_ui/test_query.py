@@ -73,6 +73,7 @@ TERMS = st.one_of(
     st.builds("cluster:{}{}".format, st.sampled_from([">", "="]), st.integers(0, 4)),
     st.sampled_from(["verdict:none", "verdict:keep", "verdict:reject", "verdict:second", "reason:hands"]),
     st.sampled_from(["reason:blur", "by:owner", 'by:"Ben B"', "split:train", "flag:true", "flag:false"]),
+    st.sampled_from(["edited:caption", "edited:crop", "edited:none"]),
     st.sampled_from(["clip_similarity:none", "captions:another", 'captions:"candidate 3"', "prompt:none"]),
 )
 QUERIES = st.recursive(
@@ -96,6 +97,7 @@ def decided(served: Any) -> Any:
     for item in range(1, 15, 3):
         ben.event(item, "reject", reasons=["blur", "hands"])
     owner.event(9, "caption", caption="Red words that somebody wrote")
+    owner.event(11, "crop", crop=[0, 0, 20, 20])
     return served
 
 
@@ -126,6 +128,7 @@ def holds(review: Review, node: Node, item: int, rows: list[dict[str, Any]]) -> 
         "caption": lambda value: value.lower() in caption.lower(),
         "verdict": lambda value: bool(board.second[item]) if value == "second" else verdict == value,
         "reason": lambda value: value in reasons,
+        "edited": lambda value: {"caption": item == 9, "crop": item == 11}.get(value, item not in (9, 11)),
         "by": lambda value: (review.access.names.get(int(board.by[item])) or "").lower() == value.lower(),
     }
     if node.field in plain:
@@ -166,6 +169,7 @@ def compared(value: float, node: Term) -> bool:
         ("width:>nan", "expected a number"),
         ("verdict:maybe", "expected none, keep, reject or second"),
         ("verdict:>1", "has no order"),
+        ("edited:words", "expected caption, crop or none"),
         ("flag:maybe", "expected true, false or none"),
         ("by:Nobody", "expected one of owner"),
         ("reason:nonsense", "expected one of anatomy"),

@@ -3,8 +3,9 @@
     mashbill build ye-pop --set source.path=ye-pop/images --set source.kind=folder
     mashbill build ye-pop --set source.kind=metadata --set source.path=ye-pop.parquet
 
-Of what enters, 24,000 samples each go to validation and test, 5 % each where that is fewer; copies of one
-picture are on one side. A run draws one of the two captions at each visit (``data.captions=random``).
+Of what enters, 12,000 pictures each go to validation and test, 5 % each where that is fewer, so that
+``ye-pop-flux`` has 24,000 images of them in each; copies of one picture are on one side. A run draws one of
+the two captions at each visit (``data.captions=random``).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def ye_pop() -> Dataset:
             PerceptualHash(),
             Sharpness(),
             NearDuplicates(),
-            SplitApart(by=("cluster_id",), validation=24_000, test=24_000, largest_share=0.05),
+            SplitApart(by=("cluster_id",), validation=12_000, test=12_000, largest_share=0.05),
             Crop(),
             Recaption(chat=Local(model="llava-hf/llava-1.5-7b-hf"), styles=(LONG, SHORT)),
             ClipSimilarity(captions=("caption", "caption_before")),

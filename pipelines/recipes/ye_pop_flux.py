@@ -1,11 +1,11 @@
-"""YE-POP generated again (EDiT appendix C): two images by FLUX.1-schnell for every caption of ``ye-pop``.
+"""YE-POP generated again (EDiT appendix C): two images by FLUX.1-schnell for each picture's first caption.
 
     mashbill build ye-pop --set source.path=ye-pop.parquet
     mashbill build ye-pop-flux --ray auto --resources source=gpu:1
 
-Both captions of a sample are prompts. An image is in the split of the picture whose caption it shows, so that
-validation and test have the images of 24,000 pictures each (four of each picture), and share no prompt and no
-picture of ``ye-pop`` with the rest, nor with what was trained on ``ye-pop``.
+About 960,000 images, 24,000 each in validation and test: an image is in the split of the picture whose
+caption it shows, so these share no prompt and no picture of ``ye-pop`` with the rest, nor with what was
+trained on ``ye-pop``. ``source.prompts.captions=all`` makes two images of every caption, twice as many.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def ye_pop_flux() -> Dataset:
         name="ye-pop-flux",
         source=Generated(
             model="black-forest-labs/FLUX.1-schnell",
-            prompts=PromptDataset("ye-pop", captions="all"),
+            prompts=PromptDataset("ye-pop", captions="first"),
             images_per_prompt=2,
             steps=4,
             guidance_scale=0.0,

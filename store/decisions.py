@@ -66,8 +66,18 @@ class Decisions:
     """The folder of the dataset's exports."""
 
     def table(self) -> pa.Table:
-        """``DECISIONS``, sorted by ``sample_id``."""
-        return read_table(self.location / f"{self.export}.parquet").cast(DECISIONS)
+        """``DECISIONS``, sorted by ``sample_id``.
+
+        Raises:
+            MashbillError: the file is gone or has other bytes than were exported.
+        """
+        file = self.location / f"{self.export}.parquet"
+        if not file.exists() or file_sha256(file) != self.about()["sha256"]:
+            raise MashbillError(
+                f"{file.url} is not as it was exported. The decisions themselves lie elsewhere: remove this "
+                f"file and {self.export}.json beside it, then mashbill curate {self.dataset} --export"
+            )
+        return read_table(file).cast(DECISIONS)
 
     def about(self) -> dict[str, Any]:
         """``version``: that of the dataset which people went through; ``queue``: number of its kept samples;

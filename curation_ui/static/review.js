@@ -3,17 +3,8 @@
 import { ApiError, get } from "./api.js";
 import { arrive } from "./arrive.js";
 import { say } from "./dom.js";
-import { KeptEntries } from "./kept.js";
+import { openKept } from "./session.js";
 import { RETRY_MS, Review } from "./reviewing.js";
-
-/** @param {string} name @returns {Promise<KeptEntries|null>} null where the browser keeps nothing, which the page says */
-async function openKept(name) {
-  try {
-    return await KeptEntries.open(name);
-  } catch {
-    return null;
-  }
-}
 
 async function start() {
   let me;
@@ -25,7 +16,7 @@ async function start() {
     say(`${error.message} Trying again.`);
     return setTimeout(start, RETRY_MS);
   }
-  const kept = await openKept(`${me.queue.dataset}@${me.queue.version} ${me.person.id}`);
+  const kept = await openKept(me);
   const review = new Review(me, kept);
   await review.outbox.resume();
   await arrive(review);

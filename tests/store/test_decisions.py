@@ -138,6 +138,24 @@ def test_errors_say_what_there_is_and_how_to_make_some(store: Store) -> None:
         find_decisions(store, "l-orig")
 
 
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+def test_a_damaged_export_says_how_to_have_it_again(store: Store, damage: str) -> None:
+    rows = decisions({"sample_id": queue(store)[0]})
+    found = write_decisions(store, "l-orig", rows, about(store))
+    file = Path(found.location.path) / f"{found.export}.parquet"
+    whole = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(whole[:200] if damage == "cut" else whole.replace(b"keep", b"kept"))
+    with pytest.raises(MashbillError, match=r"is not as it was exported.* remove this file"):
+        found.table()
+    file.unlink(missing_ok=True)
+    file.with_suffix(".json").unlink()
+    assert write_decisions(store, "l-orig", rows, about(store)) == found
+    assert file.read_bytes() == whole
+
+
 def test_what_a_killed_export_leaves_is_no_export(store: Store) -> None:
     rows = decisions({"sample_id": "a"})
     made = write_decisions(store, "l-orig", rows, about(store))
